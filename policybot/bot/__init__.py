@@ -1,0 +1,1 @@
+"""The chat side: commands, protected rooms, policy lists and reports."""

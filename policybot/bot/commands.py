@@ -1,0 +1,216 @@
+"""From a message in a moderation room to one reply.
+
+Commands of one room are carried out one after the other, in the order in which they came, and at
+most once: the sync position is stored before they are. What was sent while the bot was away is
+carried out if it is younger than five minutes; the rest is listed in one notice.
+"""
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from policybot.protocol.canonical_json import JsonObject
+
+from .client import HomeserverAway, MatrixClient, Refused
+from .command import COMMAND_FORMS, Command, message_text, parse_command
+from .errors import CommandError
+from .moderation_rooms import ModerationRooms
+from .notices import Notices
+from .reply import Reply, clean
+
+MAX_AGE_MS = 5 * 60 * 1000
+MAX_WAITING = 50
+SLOW_S = 2.0
+
+CommandHandler = Callable[[str, str, Command], Awaitable[Reply]]
+"""Carries out a command for (moderation room, sender, command) and returns the reply."""
+
+log = logging.getLogger("policybot.commands")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    event_id: str
+    sender: str
+    command: Command | CommandError
+
+
+class Commands:
+    """Takes messages, runs one worker per moderation room, sends the replies."""
+
+    def __init__(
+        self,
+        client: MatrixClient,
+        moderation_rooms: ModerationRooms,
+        notices: Notices,
+        handlers: Mapping[str, CommandHandler],
+        *,
+        bot_user_id: str,
+        prefix: str,
+        clock: Callable[[], int],
+        slow_s: float = SLOW_S,
+    ) -> None:
+        self._client = client
+        self._moderation_rooms = moderation_rooms
+        self._notices = notices
+        self._handlers = {**handlers, "help": self.help}
+        self._bot_user_id = bot_user_id
+        self._prefix = prefix
+        self._clock = clock
+        self._slow_s = slow_s
+        self._queues: dict[str, asyncio.Queue[_Asked]] = {}
+        self._workers: set[asyncio.Task[None]] = set()
+
+    def take(self, room_id: str, events: tuple[JsonObject, ...]) -> None:
+        """Queue the commands among the messages of a room that is a moderation room."""
+        if room_id not in self._moderation_rooms.ids():
+            return
+        missed: list[str] = []
+        for event in events:
+            asked = self._parse(event)
+            if asked is None:
+                continue
+            sent = event.get("origin_server_ts")
+            if isinstance(sent, int) and self._clock() - sent > MAX_AGE_MS:
+                missed.append(str(event["content"].get("body")))
+            elif not self._queue(room_id, asked):
+                log.warning("Too many commands wait in %s; one is not carried out.", room_id)
+        if missed:
+            self._tell_missed(room_id, missed)
+
+    def _parse(self, event: JsonObject) -> _Asked | None:
+        """The command in an event, if it is one that counts."""
+        if event["type"] != "m.room.message" or event["sender"] == self._bot_user_id:
+            return None
+        text, event_id = message_text(event["content"]), event.get("event_id")
+        if text is None or not isinstance(event_id, str):
+            return None
+        command: Command | CommandError | None
+        try:
+            command = parse_command(text, self._prefix)
+        except CommandError as error:
+            command = error
+        return None if command is None else _Asked(event_id, event["sender"], command)
+
+    def _queue(self, room_id: str, asked: _Asked) -> bool:
+        queue = self._queues.get(room_id)
+        if queue is None:
+            queue = self._queues[room_id] = asyncio.Queue(MAX_WAITING)
+            task = asyncio.create_task(self._work(room_id, queue), name=f"commands of {room_id}")
+            self._workers.add(task)
+        try:
+            queue.put_nowait(asked)
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    def _tell_missed(self, room_id: str, missed: list[str]) -> None:
+        notice = Reply.problem(
+            "I was away. These commands are older than five minutes, so I did not carry them out; "
+            "repeat what you still want:"
+        )
+        for body in missed[:10]:
+            notice.item().code(body)
+        if len(missed) > 10:
+            notice.item().text(f"and {len(missed) - 10} more")
+        self._notices.tell(room_id, notice)
+
+    async def stop(self) -> None:
+        """End the workers; a command that is being carried out is broken off between two steps,
+        and what was wished is carried on with at the next start."""
+        for task in self._workers:
+            task.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    # -- carrying out ----------------------------------------------------------------------------
+
+    async def _work(self, room_id: str, queue: asyncio.Queue[_Asked]) -> None:
+        while True:
+            asked = await queue.get()
+            reply = await self._reply(room_id, asked)
+            if reply is not None:
+                await self._send(room_id, asked.event_id, reply)
+
+    async def _reply(self, room_id: str, asked: _Asked) -> Reply | None:
+        waiting = asyncio.create_task(self._acknowledge(room_id, asked.event_id))
+        try:
+            return await self._carry_out(room_id, asked)
+        except CommandError as error:
+            reply = Reply.refused(clean(error.text, 2_000))
+            return reply.json(error.paste) if error.paste is not None else reply
+        except HomeserverAway as error:
+            return Reply.refused("Your homeserver does not answer (").name(str(error), 200).text(
+                "). Look with "
+            ).command("status").text(" at what was done, and try again.")  # fmt: skip
+        except Refused as error:
+            return Reply.refused("Your homeserver refused: ").name(error.message, 300)
+        except Exception:
+            log.exception("A command in %s failed.", room_id)
+            return Reply.refused(
+                "That failed by a fault of mine; my log has the details. It may have been done in "
+                "part. Look with "
+            ).command("status")
+        finally:
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiting
+
+    async def _carry_out(self, room_id: str, asked: _Asked) -> Reply | None:
+        changes = isinstance(asked.command, Command) and asked.command.form.changes
+        await self._moderation_rooms.check(room_id, asked.sender, changes=changes)
+        if isinstance(asked.command, CommandError):
+            raise asked.command
+        log.info("%s in %s: %s", asked.sender, room_id, asked.command.form.name)
+        handler = self._handlers[asked.command.form.name]
+        return await handler(room_id, asked.sender, asked.command)
+
+    async def _acknowledge(self, room_id: str, event_id: str) -> None:
+        """Show that a command was seen, only if it takes longer: an ordinary account may send one
+        event in five seconds."""
+        await asyncio.sleep(self._slow_s)
+        try:
+            await self._client.react(
+                room_id, event_id, "👀", transaction_id=f"policybot-seen-{uuid.uuid4().hex}"
+            )
+        except (Refused, HomeserverAway) as error:
+            log.debug("Could not react to a command: %s", error)
+
+    async def _send(self, room_id: str, event_id: str, reply: Reply) -> None:
+        rendered = reply.render(self._prefix)
+        for pause in (1.0, 5.0, 15.0, None):
+            try:
+                await self._client.send_notice(
+                    room_id,
+                    rendered.plain,
+                    rendered.html,
+                    # The same ID at each attempt: the homeserver drops doubles.
+                    transaction_id=f"policybot-reply-{event_id}",
+                    reply_to=event_id,
+                )
+                return
+            except Refused as error:
+                log.warning("A reply in %s was refused: %s", room_id, error)
+                return
+            except HomeserverAway as error:
+                if pause is None:
+                    log.warning("A reply in %s could not be sent: %s", room_id, error)
+                    return
+                await asyncio.sleep(pause)
+
+    async def help(self, moderation_room: str, sender: str, command: Command) -> Reply:
+        """What can be asked, in short; or one command in full."""
+        if command.words:
+            form = COMMAND_FORMS.get(command.words[0].lower())
+            if form is None:
+                raise CommandError(f"I do not know that command. What I know: {self._prefix} help")
+            reply = Reply().command(form.usage).line().text(f"{form.summary.capitalize()}.")
+            return reply.line().text(form.details) if form.details else reply
+        reply = Reply().strong("What you can tell me").text(" (more: ").command("help <command>")
+        reply.text(")")
+        for form in COMMAND_FORMS.values():
+            if form.name != "help":
+                reply.item().command(form.usage).text(f" – {form.summary}")
+        return reply

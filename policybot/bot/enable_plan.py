@@ -1,0 +1,113 @@
+"""Whether a room can be put under the policy server, decided from its state. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from policybot.policy.room import ProtectedRoom, RoomMode, may_send_state, protected_room
+from policybot.protocol.canonical_json import JsonObject
+from policybot.protocol.policy_event import (
+    POLICY_EVENT,
+    UNSTABLE_POLICY_EVENT,
+    PolicyServer,
+    policy_content,
+)
+from policybot.protocol.room_version import UnknownRoomVersion
+
+from .errors import CommandError
+
+RoomState = Mapping[tuple[str, str], JsonObject]
+"""Full state events by (type, state key)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnableWish:
+    """Who wants which room protected by what. ``ours`` is our server name and key; ``replace``
+    tells whether another policy server may be replaced."""
+
+    room_id: str
+    moderation_room: str
+    asked_by: str
+    ours: PolicyServer
+    bot_user_id: str
+    asker_needs_power: bool
+    replace: bool
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnablePlan:
+    """What to do: the room as it will be, the content to send, and the forms to empty.
+
+    ``power_missing`` holds the sentence to show if the bot may not send the state event itself.
+    """
+
+    room: ProtectedRoom
+    content: JsonObject
+    empty_unstable: bool
+    already_set: bool
+    power_missing: str | None
+
+
+def plan_enable(wish: EnableWish, state: RoomState) -> EnablePlan:
+    """Raises:
+    CommandError: the room cannot be protected; the text says why and what to do.
+    """
+    try:
+        room = protected_room(
+            wish.room_id, wish.moderation_room, RoomMode.ENABLED, wish.now_ms, state
+        )
+    except UnknownRoomVersion as error:
+        raise CommandError(
+            f"I cannot protect this room: {error}. Update policybot, or upgrade the room to a "
+            "version that it knows."
+        ) from None
+    if room.tombstoned:
+        raise CommandError("This room was replaced by a newer one. Enable the new room instead.")
+    other = _other_server(room, wish.ours)
+    if other is not None and not wish.replace:
+        raise CommandError(
+            f"Another policy server stands in this room: {other}. If it should go, "
+            "repeat the command with --replace."
+        )
+    if wish.asker_needs_power:
+        asker = may_send_state(state, wish.asked_by, POLICY_EVENT)
+        if not asker.allowed:
+            raise CommandError(
+                "You may not set the policy server of that room yourself (your power level there "
+                f"is {asker.has}, needed is {asker.needed}), so I do not do it for you."
+            )
+    check = may_send_state(state, wish.bot_user_id, POLICY_EVENT)
+    power_missing = None
+    if not check.allowed:
+        power_missing = (
+            f"I may not set the policy server there: my power level is {check.has}, needed is "
+            f"{check.needed}."
+        )
+    return EnablePlan(
+        room=room,
+        content=policy_content(wish.ours.via, wish.ours.public_key),
+        empty_unstable=room.unstable_policy is not None and room.unstable_policy != wish.ours,
+        already_set=room.policy == wish.ours,
+        power_missing=power_missing,
+    )
+
+
+def _other_server(room: ProtectedRoom, ours: PolicyServer) -> str | None:
+    """The name of a policy server other than ours that is in force, if there is one.
+
+    Callers read the unstable event only where the stable one is absent or empty.
+    """
+    standing = room.policy or room.unstable_policy
+    return standing.via if standing is not None and standing.via != ours.via else None
+
+
+def forms_naming(name: str, state: RoomState) -> tuple[str, ...]:
+    """The event types in the room's state that name ``name`` as the policy server, with any key
+    or none."""
+    forms = []
+    for event_type in (POLICY_EVENT, UNSTABLE_POLICY_EVENT):
+        event = state.get((event_type, ""))
+        content = event.get("content") if event is not None else None
+        if isinstance(content, dict) and content.get("via") == name:
+            forms.append(event_type)
+    return tuple(forms)

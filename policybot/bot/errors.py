@@ -1,0 +1,15 @@
+"""Why a command was not carried out, in words for the person who gave it."""
+
+from policybot.protocol.canonical_json import JsonObject
+
+
+class CommandError(Exception):
+    """A command that was refused. The text says what to do next.
+
+    ``paste`` is a state event's content that the person can set himself, shown as a code block.
+    """
+
+    def __init__(self, text: str, *, paste: JsonObject | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.paste = paste

@@ -1,0 +1,295 @@
+"""The watched policy lists: which moderation room watches which, and their rules kept current.
+
+At start the saved rules serve before the homeserver is asked; then the full state of each list
+replaces them by a diff. Later events are applied one by one, in the order of the list's lock.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from policybot.policy.records import Subscription
+from policybot.policy.rule import RULE_EVENT_TYPES, Rule, RuleKey
+from policybot.policy.rule_store import Change, RuleStore
+from policybot.protocol.canonical_json import JsonObject
+
+from .client import HomeserverAway, MatrixClient, Refused
+from .errors import CommandError
+from .moderation_rooms import ModerationRooms
+from .notices import Notices
+from .reply import Reply
+
+SHORTCODE_EVENT = "org.matrix.mjolnir.shortcode"
+MAX_LISTS = 50
+_SHORTCODE = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
+
+log = logging.getLogger("policybot.lists")
+
+
+class RuleTable(Protocol):
+    """What is needed of the store for rules."""
+
+    async def save(
+        self, list_id: str, upserts: Sequence[Rule], removals: Sequence[RuleKey]
+    ) -> None: ...
+
+    async def remove_list(self, list_id: str) -> None: ...
+
+    def load(self) -> AsyncIterator[list[Rule]]: ...
+
+
+class SubscriptionTable(Protocol):
+    """What is needed of the store for subscriptions."""
+
+    async def save(self, subscription: Subscription) -> None: ...
+
+    async def remove(self, moderation_room: str, list_id: str) -> None: ...
+
+    async def load(self) -> list[Subscription]: ...
+
+
+@dataclass(slots=True)
+class ListInfo:
+    """What is shown about a list: its name as its room says, and whether it can be read."""
+
+    name: str = ""
+    stale: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class PolicyLists:
+    """All lists that any moderation room watches; the rules of a list are kept once."""
+
+    def __init__(
+        self,
+        client: MatrixClient,
+        rules: RuleStore,
+        rule_table: RuleTable,
+        subscription_table: SubscriptionTable,
+        moderation_rooms: ModerationRooms,
+        notices: Notices,
+    ) -> None:
+        self._client = client
+        self.rules = rules
+        self._rule_table = rule_table
+        self._table = subscription_table
+        self._moderation_rooms = moderation_rooms
+        self._notices = notices
+        self._subscriptions: dict[str, list[Subscription]] = {}
+        self._lists: dict[str, ListInfo] = {}
+
+    async def load(self) -> None:
+        """Read the saved rules and subscriptions."""
+        async for rules in self._rule_table.load():
+            self.rules.load(rules)
+        for subscription in await self._table.load():
+            self._subscriptions.setdefault(subscription.moderation_room, []).append(subscription)
+            self._info(subscription.list_id)
+        for room_id in self._subscriptions:
+            self._publish(room_id)
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    def watched(self, list_id: str) -> bool:
+        return list_id in self._lists
+
+    def list_ids(self) -> tuple[str, ...]:
+        return tuple(self._lists)
+
+    def of(self, moderation_room: str) -> tuple[Subscription, ...]:
+        """The lists of a moderation room in the order in which they are asked."""
+        return tuple(self._subscriptions.get(moderation_room, ()))
+
+    def find(self, moderation_room: str, text: str) -> Subscription | None:
+        """A subscription by shortcode or room ID."""
+        for subscription in self.of(moderation_room):
+            if text.lower() == subscription.shortcode or text == subscription.list_id:
+                return subscription
+        return None
+
+    def title(self, list_id: str) -> str:
+        """What to call a list: its name, or else its ID. The text comes from outside."""
+        info = self._lists.get(list_id)
+        return info.name if info is not None and info.name else list_id
+
+    def stale(self, list_id: str) -> bool:
+        """Whether the list cannot be read at the moment; its last known rules go on deciding."""
+        info = self._lists.get(list_id)
+        return info is not None and info.stale
+
+    def lock(self, list_id: str) -> asyncio.Lock:
+        """The lock that orders everything done to one list."""
+        return self._info(list_id).lock
+
+    def _info(self, list_id: str) -> ListInfo:
+        return self._lists.setdefault(list_id, ListInfo())
+
+    # -- watching --------------------------------------------------------------------------------
+
+    async def watch(
+        self,
+        moderation_room: str,
+        list_id: str,
+        shortcode: str | None = None,
+        *,
+        own: bool = False,
+    ) -> Subscription:
+        """Follow a list that the bot has joined, and read it.
+
+        Raises:
+            CommandError: it is watched already, or the shortcode is taken or no good.
+            Refused, HomeserverAway: the list could not be read; nothing changed.
+        """
+        if self.find(moderation_room, list_id) is not None:
+            raise CommandError("This list is followed here already.")
+        if len(self.of(moderation_room)) >= MAX_LISTS:
+            raise CommandError(f"More than {MAX_LISTS} lists cannot be followed.")
+        new = list_id not in self._lists
+        try:
+            state = await self.read(list_id)
+        except BaseException:
+            if new:
+                self._lists.pop(list_id, None)
+            raise
+        subscription = Subscription(
+            moderation_room=moderation_room,
+            list_id=list_id,
+            position=1 + max((s.position for s in self.of(moderation_room)), default=-1),
+            shortcode=self._shortcode(moderation_room, shortcode, state),
+            own=own,
+        )
+        await self._table.save(subscription)
+        self._subscriptions.setdefault(moderation_room, []).append(subscription)
+        self._publish(moderation_room)
+        return subscription
+
+    async def unwatch(self, subscription: Subscription) -> None:
+        """Stop following a list; its rules are forgotten when nobody else follows it."""
+        await self._table.remove(subscription.moderation_room, subscription.list_id)
+        self._subscriptions[subscription.moderation_room].remove(subscription)
+        self._publish(subscription.moderation_room)
+        list_id = subscription.list_id
+        if any(s.list_id == list_id for subs in self._subscriptions.values() for s in subs):
+            return
+        async with self.lock(list_id):
+            self.rules.remove_list(list_id)
+            await self._rule_table.remove_list(list_id)
+            self._lists.pop(list_id, None)
+
+    def _publish(self, moderation_room: str) -> None:
+        subscriptions = self._subscriptions.get(moderation_room, [])
+        subscriptions.sort(key=lambda subscription: subscription.position)
+        self._moderation_rooms.set_lists(
+            moderation_room, tuple(subscription.list_id for subscription in subscriptions)
+        )
+
+    def _shortcode(
+        self, moderation_room: str, wanted: str | None, state: Iterable[JsonObject]
+    ) -> str:
+        taken = {subscription.shortcode for subscription in self.of(moderation_room)}
+        if wanted is not None:
+            wanted = wanted.lower()
+            if not _SHORTCODE.fullmatch(wanted):
+                raise CommandError(
+                    "A shortcode is made of letters a to z, digits, hyphens and underscores."
+                )
+            if wanted in taken:
+                raise CommandError(f"The shortcode {wanted} is taken. Choose another one.")
+            return wanted
+        for event in state:
+            content = event["content"]
+            if event["type"] == SHORTCODE_EVENT and isinstance(content.get("shortcode"), str):
+                code = content["shortcode"].lower()
+                if _SHORTCODE.fullmatch(code) and code not in taken:
+                    return str(code)
+        number = 1
+        while f"list{number}" in taken:
+            number += 1
+        return f"list{number}"
+
+    # -- following -------------------------------------------------------------------------------
+
+    async def read(self, list_id: str) -> list[JsonObject]:
+        """Read the full state of a list and let it replace the known rules by a diff.
+
+        Raises:
+            Refused, HomeserverAway: it could not be read; the known rules stay.
+        """
+        info = self._info(list_id)
+        async with info.lock:
+            state = await self._client.full_state(list_id)
+            for event in state:
+                if event["type"] == "m.room.name" and event.get("state_key") == "":
+                    name = event["content"].get("name")
+                    info.name = name if isinstance(name, str) else ""
+            for changes in self.rules.replace_in_steps(list_id, state):
+                await self._save(list_id, changes)
+                # A list of 100,000 rules must not keep `/sign` waiting.
+                await asyncio.sleep(0)
+            info.stale = False
+        self._moderation_rooms.rules_changed(list_id)
+        return state
+
+    async def read_again(self, list_id: str) -> None:
+        """Read a watched list; if that fails its moderation rooms are told, once."""
+        info = self._lists.get(list_id)
+        if info is None:
+            return
+        try:
+            await self.read(list_id)
+        except HomeserverAway as error:
+            log.warning("Could not read the list %s: %s", list_id, error)
+        except Refused as error:
+            if not info.stale:
+                info.stale = True
+                notice = Reply.problem("I cannot read the list ").name(self.title(list_id))
+                notice.text(" any more (").name(error.message).text(")")
+                self._tell_stale(list_id, notice)
+
+    async def on_events(self, list_id: str, events: Iterable[Mapping[str, object]]) -> None:
+        """Apply state events of a list that came by sync."""
+        rules = [dict(e) for e in events if e.get("type") in RULE_EVENT_TYPES]
+        if list_id not in self._lists or not rules:
+            return
+        async with self.lock(list_id):
+            changes = [self.rules.apply(list_id, event) for event in rules]
+            await self._save(list_id, changes)
+        self._moderation_rooms.rules_changed(list_id)
+
+    async def apply_own(self, list_id: str, event: JsonObject) -> None:
+        """Apply a rule that the homeserver has just taken from us. The caller holds the lock; the
+        echo by sync then changes nothing."""
+        await self._save(list_id, [self.rules.apply(list_id, event)])
+        self._moderation_rooms.rules_changed(list_id)
+
+    async def _save(self, list_id: str, changes: Sequence[Change]) -> None:
+        upserts: dict[RuleKey, Rule] = {}
+        removals: set[RuleKey] = set()
+        for change in changes:
+            if change.saved is not None:
+                upserts[change.saved.key] = change.saved
+                removals.discard(change.saved.key)
+            if change.removed is not None:
+                upserts.pop(change.removed, None)
+                removals.add(change.removed)
+        if upserts or removals:
+            await self._rule_table.save(list_id, list(upserts.values()), sorted(removals))
+
+    async def on_left(self, list_id: str) -> None:
+        """The bot was removed from a list: the last known rules go on deciding."""
+        info = self._lists.get(list_id)
+        if info is None or info.stale:
+            return
+        info.stale = True
+        notice = Reply.problem("I was removed from the list ").name(self.title(list_id))
+        self._tell_stale(list_id, notice)
+
+    def _tell_stale(self, list_id: str, notice: Reply) -> None:
+        notice.text(". Its last known rules go on deciding. Invite me to it again, or: ")
+        notice.command(f"unwatch {list_id}")
+        for moderation_room, subscriptions in self._subscriptions.items():
+            if any(subscription.list_id == list_id for subscription in subscriptions):
+                self._notices.tell(moderation_room, notice)

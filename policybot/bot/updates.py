@@ -1,0 +1,173 @@
+"""What came by sync, handed to the part that it concerns.
+
+State events are hints: they make a room or list be read again. Rules and messages are used as they
+come. A timeline with a gap means that the room is read in full.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+
+from policybot.policy.room import ROOM_STATE
+
+from .client import HomeserverAway, MatrixClient, Refused
+from .commands import Commands
+from .moderation_rooms import ModerationRooms
+from .notices import Notices
+from .policy_lists import PolicyLists
+from .protected_rooms import ProtectedRooms
+from .reply import Reply
+from .sync import Membership, RoomUpdate, SyncBatch
+
+_ROOM_TYPES = frozenset(event_type for event_type, _ in ROOM_STATE)
+_MODERATION_TYPES = frozenset({"m.room.member", "m.room.join_rules", "m.room.encryption"})
+
+log = logging.getLogger("policybot.sync")
+
+
+class Updates:
+    """Routes sync batches. Work that reads from the homeserver runs in tasks of its own, ordered
+    by the locks of rooms and lists, so that a slow room does not hold up commands."""
+
+    def __init__(
+        self,
+        client: MatrixClient,
+        moderation_rooms: ModerationRooms,
+        protected_rooms: ProtectedRooms,
+        lists: PolicyLists,
+        commands: Commands,
+        *,
+        bot_user_id: str,
+    ) -> None:
+        self._client = client
+        self._moderation_rooms = moderation_rooms
+        self._protected_rooms = protected_rooms
+        self._lists = lists
+        self._commands = commands
+        self._bot_user_id = bot_user_id
+        self._joined: set[str] = set()
+        self._encrypted: set[str] = set()
+        self._pending: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ready = asyncio.Event()
+
+    def ready(self, joined: set[str]) -> None:
+        """The rooms are known now; until then batches wait, since nothing is known to route by."""
+        self._joined = set(joined)
+        self._ready.set()
+
+    async def stop(self) -> None:
+        """End what is still being read."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def take(self, batch: SyncBatch) -> None:
+        """Take in one batch."""
+        await self._ready.wait()
+        for update in batch.rooms:
+            if update.kind is Membership.INVITED:
+                self._do(f"invite {update.room_id}", self._invited(update))
+            elif update.kind is Membership.LEFT:
+                await self._left(update)
+            else:
+                await self._joined_room(update)
+
+    def _do(self, what: str, work: "Awaitable[object]") -> None:
+        """Run a piece of work once; asked for again while it has not begun, it is not doubled."""
+
+        async def run() -> None:
+            try:
+                await work
+            except (HomeserverAway, Refused) as error:
+                log.warning("Could not %s: %s", what, error)
+            except Exception:
+                log.exception("Could not %s.", what)
+
+        task = asyncio.create_task(run(), name=what)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _joined_room(self, update: RoomUpdate) -> None:
+        room_id = update.room_id
+        events = (*update.state, *update.timeline)
+        types = {event["type"] for event in events if "state_key" in event}
+        new = room_id not in self._joined
+        self._joined.add(room_id)
+        if room_id in self._moderation_rooms.ids():
+            if new or update.limited or types & _MODERATION_TYPES:
+                self._do(f"read {room_id}", self._moderation_rooms.refresh(room_id))
+            self._commands.take(room_id, update.timeline)
+        if self._lists.watched(room_id):
+            if new or update.limited:
+                self._do(f"read the list {room_id}", self._lists.read_again(room_id))
+            else:
+                await self._lists.on_events(room_id, events)
+        elif self._protected_rooms.record(room_id) is not None:
+            if new or update.limited or types & _ROOM_TYPES:
+                self._refresh(room_id)
+        elif not self._moderation_rooms.is_ours(room_id) and (new or types & _ROOM_TYPES):
+            self._do(f"look at {room_id}", self._protected_rooms.compare_one(room_id))
+
+    def _refresh(self, room_id: str) -> None:
+        """Read a protected room again; many events at once are one reading."""
+        if room_id in self._pending:
+            return
+        self._pending.add(room_id)
+
+        async def refresh() -> None:
+            self._pending.discard(room_id)
+            await self._protected_rooms.refresh(room_id)
+
+        self._do(f"read {room_id}", refresh())
+
+    async def _left(self, update: RoomUpdate) -> None:
+        self._joined.discard(update.room_id)
+        by = ""
+        for event in (*update.state, *update.timeline):
+            if event["type"] == "m.room.member" and event.get("state_key") == self._bot_user_id:
+                by = event["sender"]
+        if self._lists.watched(update.room_id):
+            await self._lists.on_left(update.room_id)
+        await self._protected_rooms.on_left(update.room_id, by)
+
+    async def _invited(self, update: RoomUpdate) -> None:
+        """Accept invitations into configured and watched rooms from anyone, elsewhere from members
+        of moderation rooms only."""
+        inviter = next(
+            (
+                event["sender"]
+                for event in update.state
+                if event["type"] == "m.room.member" and event.get("state_key") == self._bot_user_id
+            ),
+            "",
+        )
+        room_id = update.room_id
+        ours = self._moderation_rooms.is_ours(room_id) or self._lists.watched(room_id)
+        if not ours:
+            # A room that is configured by an alias may have got it just now.
+            await self._moderation_rooms.find_missing()
+            ours = self._moderation_rooms.is_ours(room_id)
+        if ours or self._moderation_rooms.is_member(inviter):
+            log.info("Invited to %s by %s: joining.", room_id, inviter)
+            await self._client.join(room_id)
+            if room_id in self._moderation_rooms.ids():
+                await self._moderation_rooms.refresh(room_id)
+        else:
+            log.info(
+                "Invited to %s by %s, who is in no moderation room: ignored.", room_id, inviter
+            )
+
+    def tell_encrypted(self, room_id: str, notices: Notices) -> None:
+        """Tell an encrypted moderation room, once, that the bot cannot read there."""
+        if room_id in self._encrypted:
+            return
+        self._encrypted.add(room_id)
+        notices.tell(
+            room_id,
+            Reply.problem(
+                "This room is encrypted, and I cannot read encrypted messages, so I take no "
+                "commands here. Encryption cannot be switched off: make a new invite-only room "
+                "without it, invite me, and put it into my configuration under moderation_rooms."
+            ),
+        )

@@ -1,0 +1,97 @@
+"""The command about verdicts: why an event was refused, or an exemption saved it."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from policybot.policy.verdict import Details, Ground
+
+from .command import Command
+from .errors import CommandError
+from .links import InvalidLink, parse_event
+from .reply import Reply
+from .report_text import Refusal, Titles, add_rule, kind_of
+
+_REFERENCE = re.compile(r"[0-9A-Za-z]{4}-?[0-9A-Za-z]{4}")
+
+_GROUNDS = {
+    Ground.BOT: "it came from me",
+    Ground.CREATOR: "its sender created the room",
+    Ground.POWER: "its sender has power in the room",
+    Ground.MODERATOR: "its sender is a member of this room",
+    Ground.ALLOWED: "its sender is exempted here",
+    Ground.DISABLED: "the policy server of the room was disabled",
+}
+
+
+class VerdictLog(Protocol):
+    """What is needed of the store."""
+
+    async def find_by_reference(self, code: str, moderation_room: str) -> Sequence[Refusal]: ...
+
+    async def find_by_event(self, event_id: str, moderation_room: str) -> Sequence[Refusal]: ...
+
+
+class VerdictCommands:
+    """Carries out `why`."""
+
+    def __init__(self, verdicts: VerdictLog, titles: Titles) -> None:
+        self._verdicts = verdicts
+        self._titles = titles
+
+    async def why(self, moderation_room: str, sender: str, command: Command) -> Reply:
+        """Tell the stored verdict about an event of one of this moderation room's rooms."""
+        text = command.words[0]
+        if _REFERENCE.fullmatch(text):
+            found = await self._verdicts.find_by_reference(text, moderation_room)
+        else:
+            try:
+                event = parse_event(text)
+            except InvalidLink as error:
+                raise CommandError(str(error)) from None
+            found = await self._verdicts.find_by_event(event.event_id, moderation_room)
+        if not found:
+            raise CommandError(
+                "I know of no refusal or exemption under that name in the rooms of this "
+                "moderation room. Ordinary events are signed without a note, and notes are kept "
+                "for 30 days."
+            )
+        reply = Reply.done()
+        for index, verdict in enumerate(found):
+            if index:
+                reply.line()
+            self._tell(reply, verdict)
+        return reply
+
+    def _tell(self, reply: Reply, verdict: Refusal) -> None:
+        details = verdict.details
+        refused = details.ground is Ground.RULE
+        reply.text("Refused: " if refused else "Signed: ").text(f"{kind_of(details)} by ")
+        reply.code(details.sender).text(" in ").name(self._titles.room(details.room_id)).text(".")
+        if details.rule is not None:
+            reply.item().text("rule: " if refused else "the rule that would have refused it: ")
+            add_rule(reply, details.rule, self._titles)
+            reply.text(", written by ").code(details.rule.sender)
+        if not refused:
+            reply.item().text(f"signed because {_ground(details)}")
+        reply.item().text(f"decided {_time(details.received_ts)}, asked first by ")
+        reply.code(details.caller)
+        if details.unverified:
+            reply.item().text("the sender could not be verified: no key of the server was found")
+        if details.old:
+            reply.item().text("sent before the room was protected")
+        reply.item().text("event ").code(details.event_id).text(", reference ")
+        reply.code(verdict.reference)
+
+
+def _ground(details: Details) -> str:
+    return _GROUNDS.get(details.ground, details.ground.value)
+
+
+def _time(milliseconds: int) -> str:
+    try:
+        moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return "at an unknown time"
+    return f"on {moment:%Y-%m-%d at %H:%M:%S} UTC"

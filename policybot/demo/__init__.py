@@ -1,0 +1,1 @@
+"""The demonstration: the whole story played on two real homeservers on loopback."""

@@ -1,0 +1,1 @@
+"""The policy server over HTTP."""

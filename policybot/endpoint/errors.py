@@ -1,0 +1,79 @@
+"""What `/sign` answers instead of a signature: errors with a status and a Matrix error code."""
+
+from http import HTTPStatus
+
+
+class MatrixError(Exception):
+    """An answer with the standard Matrix error body (`errcode` and `error`).
+
+    Specification: Server-Server API, "Standard error response".
+    """
+
+    status: int = HTTPStatus.INTERNAL_SERVER_ERROR
+    errcode: str = "M_UNKNOWN"
+
+    def __init__(self, error: str) -> None:
+        super().__init__(error)
+        self.error = error
+
+    def to_json(self) -> dict[str, str]:
+        return {"errcode": self.errcode, "error": self.error}
+
+
+class NotJson(MatrixError):
+    """The request body is not JSON."""
+
+    status = HTTPStatus.BAD_REQUEST
+    errcode = "M_NOT_JSON"
+
+
+class BadJson(MatrixError):
+    """The body is JSON, but no event of the room's version."""
+
+    status = HTTPStatus.BAD_REQUEST
+    errcode = "M_BAD_JSON"
+
+
+class TooLarge(MatrixError):
+    """The request body is larger than any event can be."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    errcode = "M_TOO_LARGE"
+
+
+class Unauthorized(MatrixError):
+    """The calling server is not who it says it is, or its key is not known."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    errcode = "M_UNAUTHORIZED"
+
+
+class RoomNotProtected(MatrixError):
+    """The room never was ours, or was dropped. Final for received events, so given with care."""
+
+    status = HTTPStatus.NOT_FOUND
+    errcode = "M_NOT_FOUND"
+
+
+class CheckFailed(MatrixError):
+    """This copy of the event failed a check. It says nothing about the event itself.
+
+    The code is the only one that every calling homeserver reads as a refusal.
+    """
+
+    status = HTTPStatus.BAD_REQUEST
+    errcode = "M_FORBIDDEN"
+
+
+class UnrecognizedPath(MatrixError):
+    """No such path."""
+
+    status = HTTPStatus.NOT_FOUND
+    errcode = "M_UNRECOGNIZED"
+
+
+class UnrecognizedMethod(MatrixError):
+    """The path exists, the method does not."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    errcode = "M_UNRECOGNIZED"

@@ -1,0 +1,1 @@
+"""Deciding: rules, policy lists, protected rooms and the verdict about one event. Pure."""

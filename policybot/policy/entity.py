@@ -1,0 +1,160 @@
+"""What a moderator types to name a user, a server or a room.
+
+The kind is never guessed from what something might mean: ``@…`` is a user, ``!…`` and ``#…`` are
+rooms, links are taken apart, a bare name is a server, and anything else is refused.
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from policybot.protocol.identifier import fits, is_room_alias, is_room_id, is_user_id
+from policybot.protocol.server_name import parse_server_name
+
+from .glob import MAX_STARS, collapse_stars, is_glob
+from .rule import RuleKind, is_usable_name
+
+_MATRIX_TO = re.compile(r"https?://(?:www\.)?matrix\.to/#/", re.IGNORECASE)
+_MATRIX_URI = re.compile(r"matrix:", re.IGNORECASE)
+_URI_SIGILS = {"u": "@", "user": "@", "r": "#", "room": "#", "roomid": "!"}
+
+# A glob for server names: characters that occur in them, and wildcards.
+_SERVER_GLOB = re.compile(r"[0-9A-Za-z.*?-]+")
+_ADDRESS_GLOB = re.compile(r"\[[0-9A-Fa-f:.*?]+\]")
+
+_HOW = (
+    "Name a user (@name:example.org), a server (example.org) or a room (#name:example.org), "
+    "or paste a link to one."
+)
+
+
+class InvalidEntity(ValueError):
+    """The text names nothing; the message is a sentence for the moderator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A name or a glob, and what it names."""
+
+    kind: RuleKind
+    text: str
+
+    @property
+    def is_glob(self) -> bool:
+        return is_glob(self.text)
+
+
+def parse_entity(text: str) -> Entity:
+    """Read an ID, a server name, an alias, a glob of one of these, or a link."""
+    text = text.strip()
+    if text.startswith("<") and text.endswith(">"):
+        text = text[1:-1].strip()
+    if not text:
+        raise InvalidEntity(f"There is no name. {_HOW}")
+    if _MATRIX_TO.match(text) or _MATRIX_URI.match(text):
+        name = _name_in_link(text)
+        if is_glob(name) or not (is_user_id(name) or is_room_id(name) or is_room_alias(name)):
+            raise InvalidEntity(f"The link leads to no user and no room. {_HOW}")
+        return Entity(RuleKind.USER if name[0] == "@" else RuleKind.ROOM, name)
+    if not is_usable_name(text):
+        raise InvalidEntity(f"The name is longer than 255 bytes or not valid text. {_HOW}")
+    if collapse_stars(text).count("*") > MAX_STARS:
+        raise InvalidEntity(f"The name may have no more than {MAX_STARS} stars.")
+    if text[0] == "@":
+        return _user(text)
+    if text[0] in "!#":
+        return _room(text)
+    return _server(text)
+
+
+def _user(text: str) -> Entity:
+    if is_glob(text):
+        # A user ID has a colon, so without one only a star can stand for it.
+        if (":" in text or "*" in text) and not _has_space(text):
+            return Entity(RuleKind.USER, text)
+    elif is_user_id(text) and not _has_space(text):
+        return Entity(RuleKind.USER, text)
+    raise InvalidEntity(f"{_quoted(text)} is not a user ID, which looks like @name:example.org.")
+
+
+def _room(text: str) -> Entity:
+    valid = not _has_space(text) if is_glob(text) else is_room_id(text) or is_room_alias(text)
+    if valid:
+        return Entity(RuleKind.ROOM, text)
+    raise InvalidEntity(
+        f"{_quoted(text)} is neither an alias (#name:example.org) nor a room ID "
+        "(!opaque:example.org)."
+    )
+
+
+def _server(text: str) -> Entity:
+    if text[0] == "$":
+        raise InvalidEntity(f"{_quoted(text)} names an event. {_HOW}")
+    if "://" in text or "/" in text:
+        raise InvalidEntity(
+            f"{_quoted(text)} is not a link to a user or a room. A server is named alone, "
+            "for instance example.org."
+        )
+    if "@" in text or _has_space(text):
+        raise InvalidEntity(f"{_quoted(text)} is not a server name. {_HOW}")
+    if is_glob(text):
+        if _SERVER_GLOB.fullmatch(text) or _ADDRESS_GLOB.fullmatch(text):
+            if "." in text or ":" in text or not text.strip("*?"):
+                return Entity(RuleKind.SERVER, text.lower())
+    else:
+        name = _server_name(text)
+        if name is not None:
+            return Entity(RuleKind.SERVER, name)
+    if ":" in text:
+        raise InvalidEntity(
+            f"{_quoted(text)} has a colon. A server is named without a port (example.org), "
+            "its users are @*:example.org."
+        )
+    raise InvalidEntity(
+        f"{_quoted(text)} is neither a user ID (@name:example.org) nor a server name "
+        "(example.org)."
+    )
+
+
+def _server_name(text: str) -> str | None:
+    """The server name in lower case, if it is one without a port that has a dot in it or is an
+    address; one word alone is more likely half of a user ID."""
+    try:
+        name = parse_server_name(text)
+    except ValueError:
+        return None
+    if name.port is not None:
+        return None
+    if name.is_ip_literal or "." in text.strip(".") or text.lower() == "localhost":
+        return text.lower()
+    return None
+
+
+def _name_in_link(link: str) -> str:
+    """The user, room or alias that a matrix.to link or a matrix: URI leads to."""
+    match = _MATRIX_TO.match(link)
+    if match is not None:
+        parts = [unquote(part) for part in link[match.end() :].partition("?")[0].split("/")]
+    else:
+        path = link[len("matrix:") :].partition("#")[0].partition("?")[0]
+        kind, *parts = [unquote(part) for part in path.split("/")]
+        if kind not in _URI_SIGILS or not parts:
+            raise InvalidEntity(f"The link leads to no user and no room. {_HOW}")
+        parts[0] = _URI_SIGILS[kind] + parts[0]
+    while parts and not parts[-1]:
+        parts.pop()
+    if parts and parts[0].startswith("@"):
+        parts = ["/".join(parts)]  # the only names in which a slash occurs
+    if len(parts) > 1:
+        raise InvalidEntity(f"The link leads to an event. {_HOW}")
+    if not parts or not fits(parts[0]):
+        raise InvalidEntity(f"The link leads nowhere. {_HOW}")
+    return parts[0]
+
+
+def _has_space(text: str) -> bool:
+    return any(character.isspace() for character in text)
+
+
+def _quoted(text: str) -> str:
+    return f"“{text if len(text) <= 100 else text[:99] + '…'}”"

@@ -1,0 +1,64 @@
+"""What is kept of rooms and subscriptions across restarts: values that the bot makes and the store
+saves."""
+
+from dataclasses import dataclass
+
+from policybot.protocol.canonical_json import JsonObject
+
+from .room import RoomMode
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRecord:
+    """A protected room as the moderators wish it to be.
+
+    ``mode`` is the wish (enabled, dry run or disabled), ``settled`` whether the room's state was
+    read back and agrees with it. Times are milliseconds since 1970. ``state`` holds the raw state
+    events that a `ProtectedRoom` is made of.
+    """
+
+    room_id: str
+    moderation_room: str
+    mode: RoomMode
+    enabled_ts: int
+    disabled_ts: int | None
+    settled: bool
+    state: tuple[JsonObject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModerationRoomRecord:
+    """What exemptions need of a moderation room while the homeserver is away."""
+
+    room_id: str
+    join_rule: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A policy list that a moderation room watches; ``position`` orders its lists from 0.
+
+    ``own`` marks a list that the bot made for this moderation room.
+    """
+
+    moderation_room: str
+    list_id: str
+    position: int
+    shortcode: str
+    own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReportCursor:
+    """How far the reports room ``room_id`` has been told.
+
+    Everything up to ``number`` was reported. If ``pending_to`` is set, a digest about the numbers
+    after that up to ``pending_to`` was begun at ``pending_since`` (milliseconds since 1970): it
+    was sent or not, so the same request is made again, with the same transaction ID.
+    """
+
+    room_id: str
+    number: int
+    pending_to: int | None = None
+    pending_since: int | None = None

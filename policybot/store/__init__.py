@@ -1,0 +1,1 @@
+"""The database: what must survive a restart."""

@@ -1,0 +1,200 @@
+"""Opening the database, or saying in one sentence why it cannot be used and what to do."""
+
+import asyncio
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from mautrix.util.async_db import (
+    Database,
+    DatabaseNotOwned,
+    ForeignTablesFound,
+    UnsupportedDatabaseVersion,
+)
+from yarl import URL
+
+from .migrations import upgrade_table
+from .transaction import is_locked
+
+OWNER = "policybot"
+
+_LOCK_PATIENCE_S = 5.0
+
+_OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
+
+_SQLITE_COMMANDS = (
+    # Safe against `kill -9`; a power cut may cost the last moment.
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA foreign_keys = ON",
+    # Keys are hashes and spread over all pages: 16 MB of them are kept, and a page that changes
+    # often is copied out of the write-ahead log less often. A third off the cost of a verdict.
+    "PRAGMA cache_size = -16000",
+    "PRAGMA wal_autocheckpoint = 4000",
+    # While another process holds the file, each attempt holds our only connection. Answers wait
+    # 200 ms for the store, and reads still work then, so attempts are short and repeated.
+    # Comes last: until here, sqlite3's own 5 seconds hold.
+    "PRAGMA busy_timeout = 100",
+)
+
+_POSTGRES_ARGUMENTS = {"min_size": 0, "max_size": 4, "timeout": 10, "command_timeout": 10}
+"""The size of the pool, and seconds for connecting and for a statement. With a minimum above 0
+asyncpg logs a traceback each time it cannot restore it while the server is away."""
+
+
+class DatabaseUnusable(Exception):
+    """The database cannot be used. The text is one sentence that says what to do."""
+
+
+async def open_database(url: str) -> Database:
+    """Open the database, with the tables of this version.
+
+    ``url`` is ``sqlite:file.db`` (relative), ``sqlite:///directory/file.db`` or
+    ``postgres://user:password@host/name``. Whoever opens it must ``stop`` it: the process does
+    not end otherwise.
+
+    Raises:
+        DatabaseUnusable: nothing was changed in a database that is not ours or is damaged.
+    """
+    scheme = url.partition(":")[0]
+    if scheme == "sqlite":
+        return await _open_sqlite(url)
+    if scheme in ("postgres", "postgresql"):
+        return await _open_postgres(url)
+    raise DatabaseUnusable(
+        "The database must be given as sqlite: and a file name, such as sqlite:policybot.db, "
+        "or as a URL that begins with postgres://."
+    )
+
+
+async def _open_sqlite(url: str) -> Database:
+    path = _sqlite_path(url)
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise DatabaseUnusable(
+            f"This Python has SQLite {sqlite3.sqlite_version}, and 3.35 or newer is needed: "
+            "install a newer SQLite, or use PostgreSQL."
+        )
+    # Looked at beforehand, since the library loses its connection (and its thread, which keeps
+    # the process from ending) when the first commands fail.
+    await asyncio.to_thread(_check_file, path)
+    # The library appends to the list, so it gets one of its own.
+    return await _start(url, f"file {path}", {"init_commands": list(_SQLITE_COMMANDS)})
+
+
+def _sqlite_path(url: str) -> str:
+    parsed = URL(url)
+    if parsed.host or not parsed.path or parsed.query_string or parsed.fragment:
+        raise DatabaseUnusable(
+            f"{url} names no database file: write sqlite:policybot.db for a file in the current "
+            "directory, or sqlite:///directory/policybot.db, without the characters ? and #."
+        )
+    if parsed.path.endswith(":memory:"):
+        raise DatabaseUnusable(
+            "A database in memory would forget every verdict and key: name a file, "
+            "such as sqlite:policybot.db."
+        )
+    return parsed.path
+
+
+def _check_file(path: str) -> None:
+    file = Path(path).absolute()
+    if not file.parent.is_dir():
+        raise DatabaseUnusable(
+            f"The database {file} cannot be made since there is no directory {file.parent}: "
+            "make it, or name another file."
+        )
+    try:
+        # A new file can be read by its owner alone: it will hold the signing key.
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+        if not os.access(file.parent, os.W_OK | os.X_OK):
+            raise PermissionError(None, f"the directory {file.parent} is not writable")
+    except OSError as error:
+        raise DatabaseUnusable(
+            f"The database {file} cannot be written ({error.strerror}): give the user that "
+            "policybot runs as the right to write this file and its directory."
+        ) from error
+    try:
+        with closing(
+            sqlite3.connect(file, timeout=_LOCK_PATIENCE_S, isolation_level=None)
+        ) as conn:
+            conn.execute("BEGIN IMMEDIATE")
+            tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master")}
+            conn.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise DatabaseUnusable(_reason(f"file {file}", error)) from error
+    if tables and "verdict" not in tables and not tables <= {"version", "database_owner"}:
+        raise DatabaseUnusable(_not_ours(f"file {file}"))
+
+
+async def _open_postgres(url: str) -> Database:
+    if "postgres" not in Database.schemes:
+        raise DatabaseUnusable(
+            "PostgreSQL needs the package asyncpg: install policybot[postgres], "
+            "or use sqlite:policybot.db."
+        )
+    try:
+        parsed = URL(url)
+        # Without the password, which must not reach a log.
+        name = f"PostgreSQL database {parsed.path.strip('/')} at {parsed.host or 'this host'}"
+    except ValueError as error:
+        raise DatabaseUnusable(
+            "The address of the PostgreSQL database cannot be read: write it as "
+            "postgres://user:password@host/name, with special characters percent-encoded."
+        ) from error
+    return await _start(url, name, dict(_POSTGRES_ARGUMENTS))
+
+
+async def _start(url: str, name: str, arguments: dict[str, object]) -> Database:
+    db = Database.create(
+        url,
+        db_args=arguments,
+        upgrade_table=upgrade_table,
+        owner_name=OWNER,
+        ignore_foreign_tables=False,
+    )
+    try:
+        await db.start()
+        if not await db.table_exists("verdict"):
+            raise ForeignTablesFound("it has a version but no verdicts")
+    except BaseException as error:
+        await db.stop()
+        if not isinstance(error, Exception):
+            raise
+        raise DatabaseUnusable(_reason(name, error)) from error
+    return db
+
+
+def _reason(name: str, error: Exception) -> str:
+    if isinstance(error, UnsupportedDatabaseVersion):
+        return (
+            f"The {name} was written by a newer version of policybot: install that version "
+            "again, or put back a backup from before."
+        )
+    if isinstance(error, (DatabaseNotOwned, ForeignTablesFound)):
+        return _not_ours(name)
+    if is_locked(error):
+        return (
+            f"The {name} is in use by another process: stop it (is a second policybot running?) "
+            "and start again."
+        )
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(
+        error, sqlite3.OperationalError
+    ):
+        return (
+            f"The {name} is damaged or not a database ({error}), and was left as it is: put a "
+            "backup in its place, or name another file."
+        )
+    if isinstance(error, sqlite3.Error):
+        return (
+            f"The {name} cannot be used ({error}): check its rights and that the disk is not full."
+        )
+    text = str(error) or type(error).__name__
+    return (
+        f"The {name} cannot be used ({text}): check that it is running and that the address, "
+        "user and password are right."
+    )
+
+
+def _not_ours(name: str) -> str:
+    return f"The {name} belongs to another program: give policybot a database of its own."

@@ -1,0 +1,65 @@
+"""Single values that must survive a restart, by name: keys, tokens, positions."""
+
+from enum import StrEnum
+
+from mautrix.util.async_db import Connection, Database
+
+from .transaction import transact
+
+
+class Setting(StrEnum):
+    """The names in use."""
+
+    SIGNING_KEY = "signing key"  # unpadded base64 of the seed
+    ACCESS_TOKEN = "access token"
+    DEVICE_ID = "device ID"
+    SYNC_POSITION = "sync position"
+    INSTANCE_ID = "instance ID"
+
+
+class Settings:
+    """Texts by name."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def get(self, name: str) -> str | None:
+        """The value, or None if it was never set or was removed."""
+        value: str | None = await self._db.fetchval(
+            "SELECT value FROM setting WHERE name = $1", name
+        )
+        return value
+
+    async def set(self, name: str, value: str) -> None:
+        """Set the value, whatever it was."""
+
+        async def write(conn: Connection) -> None:
+            await conn.execute(
+                """INSERT INTO setting (name, value) VALUES ($1, $2)
+                ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
+                name,
+                value,
+            )
+
+        await transact(self._db, write)
+
+    async def get_or_set(self, name: str, value: str) -> str:
+        """Set the value if there is none, and return the one that stands."""
+
+        async def write(conn: Connection) -> str:
+            await conn.execute(
+                "INSERT INTO setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+                name,
+                value,
+            )
+            return str(await conn.fetchval("SELECT value FROM setting WHERE name = $1", name))
+
+        return await transact(self._db, write)
+
+    async def remove(self, name: str) -> None:
+        """Forget the value."""
+
+        async def write(conn: Connection) -> None:
+            await conn.execute("DELETE FROM setting WHERE name = $1", name)
+
+        await transact(self._db, write)

@@ -1,0 +1,97 @@
+"""The one way in which everything is written to the database.
+
+SQLite has a single connection here (PostgreSQL a small pool), so whoever holds it never waits for
+anything but the database.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar, cast
+
+import aiosqlite
+from mautrix.util.async_db import Connection, Database, Scheme
+
+T = TypeVar("T")
+
+ROWS_AT_ONCE = 500
+"""How many rows bulk work reads or writes before it lets others at the database."""
+
+LOCK_PATIENCE_S = 5.0
+_LOCK_PAUSE_S = 0.05
+
+_running: set["asyncio.Task[object]"] = set()
+
+
+async def transact(db: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Run ``work`` in one transaction and return its result.
+
+    Cancelling the caller does not cut the transaction: a SQLite transaction that is cancelled
+    half way would stay open on the only connection, and swallow what others write later. While
+    another process holds a lock on an SQLite file, this is tried again for a few seconds, so
+    ``work`` may run more than once.
+    """
+    task = asyncio.ensure_future(_patiently(db, work))
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    return await asyncio.shield(task)
+
+
+async def _patiently(db: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + LOCK_PATIENCE_S
+    while True:
+        try:
+            async with transaction(db) as conn:
+                return await work(conn)
+        except sqlite3.OperationalError as error:
+            if not is_locked(error) or loop.time() >= deadline:
+                raise
+        await asyncio.sleep(_LOCK_PAUSE_S)
+
+
+@asynccontextmanager
+async def transaction(db: Database) -> AsyncIterator[Connection]:
+    """One transaction; after it the connection is clean, also if the commit itself failed or the
+    task was cancelled."""
+    async with connection(db) as conn:
+        try:
+            async with cast(Any, conn).transaction():
+                yield conn
+        except BaseException:
+            wrapped = conn.wrapped
+            if isinstance(wrapped, aiosqlite.Connection) and wrapped.in_transaction:
+                await wrapped.rollback()
+            raise
+
+
+def connection(db: Database) -> AbstractAsyncContextManager[Connection]:
+    """A connection for single statements."""
+    return cast("AbstractAsyncContextManager[Connection]", db.acquire())
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether another process holds the SQLite file."""
+    code = getattr(error, "sqlite_errorcode", 0) or 0
+    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+async def fetch_at_once(conn: Connection, sql: str, *args: object) -> list[Any]:
+    """The rows of one statement, as ``conn.fetch`` gives them.
+
+    With SQLite this visits the database's thread once instead of three times (execute, fetch,
+    close), which is most of what a small statement costs.
+    """
+    if conn.scheme is Scheme.SQLITE:
+        visit = cast(aiosqlite.Connection, conn.wrapped)
+        return list(await visit.execute_fetchall(sql.replace("$", "?"), args))
+    return await conn.fetch(sql, *args)
+
+
+def storable(text: str) -> str:
+    """The text as every database takes it: PostgreSQL refuses NUL, and none takes a lone
+    surrogate."""
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -1,0 +1,207 @@
+import asyncio
+
+import pytest
+from aiohttp import web
+
+from policybot.federation import probe
+from policybot.federation.client import HttpClient
+from policybot.federation.notary import Notary
+from policybot.federation.probe import (
+    ProbeOutcome,
+    ProbeResult,
+    check_key_delivery,
+    probe_endpoint,
+)
+from policybot.protocol.signing import SigningKey
+
+from .authority import Authority
+from .fake_notary import OWN_NAME, FakeNotary, document
+from .servers import Addresses, serving
+
+NAME = "policy.example.org"
+OURS = {"Policybot-Instance": "me"}
+UNRECOGNIZED = '{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request"}'
+
+
+async def probed(
+    client: HttpClient,
+    authority: Authority,
+    addresses: Addresses,
+    status: int,
+    headers: dict[str, str],
+    body: str = "{}",
+) -> ProbeResult:
+    asked = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append((request.host, request.headers.get("Authorization"), await request.json()))
+        return web.Response(status=status, headers=headers, text=body)
+
+    app = web.Application()
+    app.router.add_post("/_matrix/policy/v1/sign", answer)
+    async with serving(app, authority.server_context(NAME)) as port:
+        addresses.ports[NAME, 8448] = port
+        result = await probe_endpoint(NAME, "me", client)
+    assert asked == [(NAME, None, {})]
+    assert result.address == f"https://{NAME}:8448/_matrix/policy/v1/sign"
+    return result
+
+
+async def test_our_endpoint(
+    client: HttpClient, authority: Authority, addresses: Addresses
+) -> None:
+    result = await probed(client, authority, addresses, 401, OURS)
+    assert result.ok
+    assert result.text == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "words"),
+    [
+        (404, {}, UNRECOGNIZED, "homeserver itself answers"),
+        (405, {}, UNRECOGNIZED, "does not send /_matrix/policy/ to policybot"),
+        (404, {}, "<html>", "something other than policybot answers (404)"),
+        (403, {}, '{"errcode":"M_FORBIDDEN"}', "(403 M_FORBIDDEN)"),
+        (200, {}, "{}", "something other than policybot answers (200)"),
+        (500, {}, '{"errcode":7}', "(500)"),
+        (401, {}, '{"errcode":"M_UNAUTHORIZED"}', "another policy server"),
+        (401, {"Policybot-Instance": "you"}, "{}", "another installation of policybot"),
+        (404, OURS, "{}", "must hand over /_matrix/policy/v1/sign unchanged"),
+        (502, {}, "<html>", "cannot reach policybot"),
+        (503, {}, "", "cannot reach policybot"),
+        (504, {}, "", "cannot reach policybot"),
+        (522, {}, "", "cannot reach policybot"),
+        (301, {"Location": "/"}, "", "redirects (301)"),
+    ],
+)
+async def test_not_our_endpoint(
+    client: HttpClient,
+    authority: Authority,
+    addresses: Addresses,
+    status: int,
+    headers: dict[str, str],
+    body: str,
+    words: str,
+) -> None:
+    result = await probed(client, authority, addresses, status, headers, body)
+    assert result.outcome is ProbeOutcome.NOT_OURS
+    assert words in result.text
+    assert result.text.startswith(result.address)
+
+
+async def test_a_delegated_name_is_asked_as_others_ask_it(
+    client: HttpClient, authority: Authority, addresses: Addresses
+) -> None:
+    async def endpoint(request: web.Request) -> web.Response:
+        assert request.host == "hs.example.org:4443"
+        return web.Response(status=401, headers=OURS)
+
+    async def delegate(_: web.Request) -> web.Response:
+        return web.json_response({"m.server": "hs.example.org:4443"})
+
+    endpoint_app, delegating_app = web.Application(), web.Application()
+    endpoint_app.router.add_post("/_matrix/policy/v1/sign", endpoint)
+    delegating_app.router.add_get("/.well-known/matrix/server", delegate)
+    async with (
+        serving(endpoint_app, authority.server_context("hs.example.org")) as port,
+        serving(delegating_app, authority.server_context(NAME)) as delegating_port,
+    ):
+        addresses.ports[NAME, 443] = delegating_port
+        addresses.ports["hs.example.org", 4443] = port
+        result = await probe_endpoint(NAME, "me", client)
+    assert result == ProbeResult(
+        ProbeOutcome.OK, "", "https://hs.example.org:4443/_matrix/policy/v1/sign"
+    )
+
+
+async def test_a_given_address_is_asked_instead(client: HttpClient) -> None:
+    async def endpoint(_: web.Request) -> web.Response:
+        return web.Response(status=401, headers=OURS)
+
+    app = web.Application()
+    app.router.add_post("/prefix/_matrix/policy/v1/sign", endpoint)
+    async with serving(app) as port:
+        result = await probe_endpoint(NAME, "me", client, f"http://127.0.0.1:{port}/prefix/")
+    assert result.ok
+
+
+async def test_unreachable(client: HttpClient, authority: Authority, addresses: Addresses) -> None:
+    result = await probe_endpoint(NAME, "me", client)
+    assert result.outcome is ProbeOutcome.UNREACHABLE
+    assert "has no address in DNS" in result.text
+    assert "policy_server.public_url" in result.text
+    result = await probe_endpoint(f"{NAME}:443", "me", client)
+    assert result.text == f"{NAME}:443: this name has no address in DNS."
+
+    async with serving(web.Application(), authority.server_context("other.example")) as port:
+        addresses.ports[NAME, 443] = port
+        result = await probe_endpoint(f"{NAME}:443", "me", client)
+        assert "TLS certificate" in result.text
+    result = await probe_endpoint(f"{NAME}:443", "me", client)
+    assert "refuses the connection" in result.text
+
+    result = await probe_endpoint("no name", "me", client)
+    assert (result.outcome, result.address) == (ProbeOutcome.UNREACHABLE, "")
+
+
+async def test_key_delivery(client: HttpClient) -> None:
+    key = SigningKey.generate()
+    fake = FakeNotary(document(OWN_NAME, ("ed25519:own", key)))
+    fake.servers["a.example"] = document("a.example", ("ed25519:a", key))
+    fake.servers["b.example"] = None
+    fake.remember(document("c.example", ("ed25519:c", key), until=5))
+    async with serving(fake.application()) as port:
+        notary = Notary(f"http://127.0.0.1:{port}/", OWN_NAME, client)
+        assert await check_key_delivery(notary) is None
+        assert await check_key_delivery(notary, OWN_NAME) is None
+        assert fake.questions == []
+        assert await check_key_delivery(notary, "a.example") is None
+        assert await check_key_delivery(notary, "b.example", "a.example") is None
+        assert fake.fetched == ["a.example"]
+        assert await check_key_delivery(notary, "c.example") is None
+        fault = await check_key_delivery(notary, "b.example")
+        assert fault is not None
+        assert "has none of b.example" in fault
+
+        wrong_name = Notary(f"http://127.0.0.1:{port}", "other.example", client)
+        fault = await check_key_delivery(wrong_name)
+        assert fault is not None
+        assert "does not deliver good keys for other.example" in fault
+
+
+async def test_key_delivery_when_a_server_is_slow(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "KEY_TIMEOUT_S", 0.2)
+    key = SigningKey.generate()
+    fake = FakeNotary(document(OWN_NAME, ("ed25519:own", key)))
+    fake.servers["a.example"] = document("a.example", ("ed25519:a", key))
+    fake.gates["slow.example"] = asyncio.Event()
+    async with serving(fake.application()) as port:
+        notary = Notary(f"http://127.0.0.1:{port}", OWN_NAME, client)
+        assert await check_key_delivery(notary, "slow.example", "a.example") is None
+        assert "has none of slow.example" in str(await check_key_delivery(notary, "slow.example"))
+        fake.gates["slow.example"].set()
+
+
+async def test_key_delivery_when_the_path_is_not_there(client: HttpClient) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(document(OWN_NAME, ("ed25519:own", SigningKey.generate())))
+
+    app = web.Application()
+    async with serving(app) as port:
+        notary = Notary(f"http://127.0.0.1:{port}", OWN_NAME, client)
+        fault = await check_key_delivery(notary)
+    assert fault is not None
+    assert "/_matrix/key/v2/server answered 404" in fault
+    assert "`keys`" in fault
+    assert "/_matrix/key/" in fault
+
+    app = web.Application()
+    app.router.add_get("/_matrix/key/v2/server", answer)
+    async with serving(app) as port:
+        notary = Notary(f"http://127.0.0.1:{port}", OWN_NAME, client)
+        assert await check_key_delivery(notary) is None
+        fault = await check_key_delivery(notary, "a.example")
+    assert fault is not None
+    assert "/_matrix/key/v2/query answered 404" in fault

@@ -1,0 +1,128 @@
+"""Transactions: never cut in half, patient with locks."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from mautrix.util.async_db import Connection, Database
+
+from policybot.store.settings import Settings
+from policybot.store.transaction import storable, transact
+
+from .samples import locked
+
+INSERT = "INSERT INTO setting (name, value) VALUES ($1, $2)"
+
+
+async def names(db: Database) -> set[str]:
+    return {row["name"] for row in await db.fetch("SELECT name FROM setting")}
+
+
+async def test_cancelled_caller_does_not_cut_the_transaction(db: Database) -> None:
+    begun = asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def work(conn: Connection) -> None:
+        await conn.execute(INSERT, "first", "")
+        begun.set()
+        await go_on.wait()
+        await conn.execute(INSERT, "second", "")
+
+    caller = asyncio.create_task(transact(db, work))
+    await begun.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    go_on.set()
+    # Waits for the connection, and so for the transaction.
+    await Settings(db).set("third", "")
+    assert await names(db) == {"first", "second", "third"}
+
+
+@pytest.mark.parametrize("steps", range(0, 40, 3))
+async def test_pool_is_clean_wherever_the_caller_is_cancelled(db: Database, steps: int) -> None:
+    settings = Settings(db)
+    caller = asyncio.create_task(settings.get_or_set("name", "first"))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.wait({caller})
+    await settings.set("name", "second")
+    assert await settings.get("name") == "second"
+
+
+async def test_failed_work_leaves_nothing(db: Database) -> None:
+    async def work(conn: Connection) -> None:
+        await conn.execute(INSERT, "first", "")
+        raise LookupError("fault")
+
+    with pytest.raises(LookupError):
+        await transact(db, work)
+    assert await names(db) == set()
+    await Settings(db).set("second", "")
+    assert await names(db) == {"second"}
+
+
+async def test_a_commit_that_fails_leaves_nothing(db: Database) -> None:
+    await db.execute("CREATE TABLE parent (id BIGINT PRIMARY KEY)")
+    await db.execute(
+        """CREATE TABLE child (
+            id BIGINT PRIMARY KEY REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED
+        )"""
+    )
+
+    async def work(conn: Connection) -> None:
+        await conn.execute("INSERT INTO child (id) VALUES (1)")
+
+    with pytest.raises(Exception, match=r"(?i)foreign key"):
+        await transact(db, work)
+    await Settings(db).set("next", "")
+    assert await names(db) == {"next"}
+    assert await db.fetchval("SELECT COUNT(*) FROM child") == 0
+
+
+async def test_cancelled_transaction_is_rolled_back(db: Database) -> None:
+    """As at the end of the event loop, which cancels whatever still runs."""
+    begun = asyncio.Event()
+    inner: list[asyncio.Task[object] | None] = []
+
+    async def work(conn: Connection) -> None:
+        await conn.execute(INSERT, "first", "")
+        inner.append(asyncio.current_task())
+        begun.set()
+        await asyncio.Event().wait()
+
+    caller = asyncio.create_task(transact(db, work))
+    await begun.wait()
+    assert inner[0] is not None
+    inner[0].cancel()
+    await asyncio.wait({caller})
+    await Settings(db).set("second", "")
+    assert await names(db) == {"second"}
+
+
+async def test_waits_for_a_lock_to_go(db: Database, sqlite_file: Path) -> None:
+    settings = Settings(db)
+    async with locked(sqlite_file):
+        writing = asyncio.create_task(settings.set("name", "value"))
+        # Longer than a single attempt.
+        await asyncio.wait({writing}, timeout=0.3)
+        assert not writing.done()
+        # The connection is not held meanwhile.
+        assert await settings.get("name") is None
+    await writing
+    assert await settings.get("name") == "value"
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("plain", "plain"),
+        ("Grüße 👋", "Grüße 👋"),
+        ("a\0b", "a\ufffdb"),
+        ("a\ud800b", "a?b"),
+        ("", ""),
+    ],
+)
+def test_storable(text: str, stored: str) -> None:
+    assert storable(text) == stored

@@ -279,6 +279,7 @@ class App:
             self._lists,
             self._commands,
             bot_user_id=bot_user_id,
+            on_moderation_room=self._entered,
         )
 
     # -- life ------------------------------------------------------------------------------------
@@ -333,7 +334,7 @@ class App:
         await self._keys.stop()
         await self._verdicts.stop()
         await self._http.close()
-        if self._failed is not None and not self._failed.done():
+        if self._failed is not None:
             self._failed.cancel()
 
     # -- the homeserver --------------------------------------------------------------------------
@@ -378,7 +379,8 @@ class App:
         await self._moderation_rooms.find()
         joined = set(await self._client.joined_rooms())
         self._updates.ready(joined)
-        await self._watch_configured()
+        for moderation_room in self._moderation_rooms.ids():
+            await self._entered(moderation_room)
         for list_id in self._lists.list_ids():
             if list_id not in joined:
                 await self._lists.on_left(list_id)
@@ -398,19 +400,20 @@ class App:
         await self._protection.settle()
         if self._key_is_new:
             self._protected_rooms.tell_foreign_keys()
-        self._reports.wake()
 
-    async def _watch_configured(self) -> None:
-        for moderation_room in self._moderation_rooms.ids():
-            for text in self._moderation_rooms.settings(moderation_room).lists:
-                try:
-                    list_id = await self._client.join(text)
-                    if self._lists.find(moderation_room, list_id) is None:
-                        await self._lists.watch(moderation_room, list_id)
-                except Refused as error:
-                    notice = Reply.problem("The configured list ").code(text)
-                    notice.text(" cannot be read: ").name(error.message)
-                    self._notices.tell(moderation_room, notice)
+    async def _entered(self, moderation_room: str) -> None:
+        """A moderation room was found or entered: follow its configured lists, and report to it
+        what it was not told."""
+        for text in self._moderation_rooms.settings(moderation_room).lists:
+            try:
+                list_id = await self._client.join(text)
+                if self._lists.find(moderation_room, list_id) is None:
+                    await self._lists.watch(moderation_room, list_id)
+            except Refused as error:
+                notice = Reply.problem("The configured list ").code(text)
+                notice.text(" cannot be read: ").name(error.message)
+                self._notices.tell(moderation_room, notice)
+        self._reports.wake()
 
     # -- telling ---------------------------------------------------------------------------------
 

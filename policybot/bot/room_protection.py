@@ -6,8 +6,10 @@ only what is read back counts.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -373,11 +375,10 @@ class RoomProtection:
             await self._client.put_state(record.room_id, POLICY_EVENT, "", content)
 
 
-def _servers(members: object) -> tuple[str, ...]:
-    servers: dict[str, None] = {}
-    for user_id in members if isinstance(members, dict) else ():
-        try:
-            servers[server_of(user_id)] = None
-        except InvalidIdentifier:
-            continue
-    return tuple(servers)
+def _servers(members: Iterable[str]) -> tuple[str, ...]:
+    """The members' servers, those with most members first."""
+    counts: Counter[str] = Counter()
+    for user_id in members:
+        with contextlib.suppress(InvalidIdentifier):
+            counts[server_of(user_id)] += 1
+    return tuple(server for server, _ in counts.most_common())

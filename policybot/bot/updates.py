@@ -6,7 +6,7 @@ come. A timeline with a gap means that the room is read in full.
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from policybot.policy.room import ROOM_STATE
 
@@ -38,8 +38,10 @@ class Updates:
         commands: Commands,
         *,
         bot_user_id: str,
+        on_moderation_room: Callable[[str], Awaitable[None]],
     ) -> None:
         self._client = client
+        self._on_moderation_room = on_moderation_room
         self._moderation_rooms = moderation_rooms
         self._protected_rooms = protected_rooms
         self._lists = lists
@@ -153,6 +155,7 @@ class Updates:
             await self._client.join(room_id)
             if room_id in self._moderation_rooms.ids():
                 await self._moderation_rooms.refresh(room_id)
+                await self._on_moderation_room(room_id)
         else:
             log.info(
                 "Invited to %s by %s, who is in no moderation room: ignored.", room_id, inviter

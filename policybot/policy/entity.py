@@ -6,17 +6,13 @@ rooms, links are taken apart, a bare name is a server, and anything else is refu
 
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote
 
-from policybot.protocol.identifier import fits, is_room_alias, is_room_id, is_user_id
+from policybot.protocol.identifier import is_room_alias, is_room_id, is_user_id
+from policybot.protocol.matrix_link import InvalidMatrixLink, parse_matrix_link
 from policybot.protocol.server_name import parse_server_name
 
 from .glob import MAX_STARS, collapse_stars, is_glob
 from .rule import RuleKind, is_usable_name
-
-_MATRIX_TO = re.compile(r"https?://(?:www\.)?matrix\.to/#/", re.IGNORECASE)
-_MATRIX_URI = re.compile(r"matrix:", re.IGNORECASE)
-_URI_SIGILS = {"u": "@", "user": "@", "r": "#", "room": "#", "roomid": "!"}
 
 # A glob for server names: characters that occur in them, and wildcards.
 _SERVER_GLOB = re.compile(r"[0-9A-Za-z.*?-]+")
@@ -51,11 +47,9 @@ def parse_entity(text: str) -> Entity:
         text = text[1:-1].strip()
     if not text:
         raise InvalidEntity(f"There is no name. {_HOW}")
-    if _MATRIX_TO.match(text) or _MATRIX_URI.match(text):
-        name = _name_in_link(text)
-        if is_glob(name) or not (is_user_id(name) or is_room_id(name) or is_room_alias(name)):
-            raise InvalidEntity(f"The link leads to no user and no room. {_HOW}")
-        return Entity(RuleKind.USER if name[0] == "@" else RuleKind.ROOM, name)
+    linked = _linked(text)
+    if linked is not None:
+        return Entity(RuleKind.USER if linked[0] == "@" else RuleKind.ROOM, linked)
     if not is_usable_name(text):
         raise InvalidEntity(f"The name is longer than 255 bytes or not valid text. {_HOW}")
     if collapse_stars(text).count("*") > MAX_STARS:
@@ -130,26 +124,19 @@ def _server_name(text: str) -> str | None:
     return None
 
 
-def _name_in_link(link: str) -> str:
-    """The user, room or alias that a matrix.to link or a matrix: URI leads to."""
-    match = _MATRIX_TO.match(link)
-    if match is not None:
-        parts = [unquote(part) for part in link[match.end() :].partition("?")[0].split("/")]
-    else:
-        path = link[len("matrix:") :].partition("#")[0].partition("?")[0]
-        kind, *parts = [unquote(part) for part in path.split("/")]
-        if kind not in _URI_SIGILS or not parts:
-            raise InvalidEntity(f"The link leads to no user and no room. {_HOW}")
-        parts[0] = _URI_SIGILS[kind] + parts[0]
-    while parts and not parts[-1]:
-        parts.pop()
-    if parts and parts[0].startswith("@"):
-        parts = ["/".join(parts)]  # the only names in which a slash occurs
-    if len(parts) > 1:
+def _linked(text: str) -> str | None:
+    """The user, room or alias that a link leads to; None if the text is no link."""
+    try:
+        link = parse_matrix_link(text)
+    except InvalidMatrixLink as error:
+        raise InvalidEntity(f"{error} {_HOW}") from None
+    if link is None:
+        return None
+    if link.event_id is not None:
         raise InvalidEntity(f"The link leads to an event. {_HOW}")
-    if not parts or not fits(parts[0]):
-        raise InvalidEntity(f"The link leads nowhere. {_HOW}")
-    return parts[0]
+    if is_glob(link.identifier):
+        raise InvalidEntity(f"The link leads to no user and no room. {_HOW}")
+    return link.identifier
 
 
 def _has_space(text: str) -> bool:

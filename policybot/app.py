@@ -6,7 +6,6 @@ routes. So the same object runs on its own and inside another process.
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from mautrix.util.async_db import Database
 from . import __version__
 from .bot.client import HomeserverAway, MatrixClient, Refused, TokenRejected
 from .bot.commands import Commands
+from .bot.list_changes import ListChanges
 from .bot.list_commands import ListCommands
 from .bot.list_editor import ListEditor
 from .bot.moderation_rooms import ModerationRooms, ModerationRoomSettings
@@ -81,8 +81,8 @@ class App:
     """The parts of one policybot, connected.
 
     ``client`` talks to the homeserver, ``database`` is open and has the tables. After `load` the
-    endpoint can answer; `start` begins what it needs; `connect` begins the chat side once the client
-    is logged in; `stop` ends all of it.
+    endpoint can answer; `start` begins what it needs; `connect` begins the chat side once the
+    client is logged in; `stop` ends all of it.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class App:
                 "version only works with the homeserver's own name. Write that."
             )
         signing_key = await self._signing_key()
-        instance_id = await self._settings.get_or_set(Setting.INSTANCE_ID, secrets.token_hex(16))
+        instance_id = await self._settings.instance_id()
         ours = PolicyServer(name, signing_key.public_key)
         self._connect(ours, instance_id)
         await self._moderation_rooms.load()
@@ -205,6 +205,16 @@ class App:
             SubscriptionTable(self._database),
             self._moderation_rooms,
             self._notices,
+            lambda list_id, changes: self._list_changes.note(list_id, changes),
+        )
+        self._list_changes = ListChanges(
+            self._notices,
+            lambda list_id: [
+                self._moderation_rooms.reports_room(room_id)
+                for room_id in self._lists.followers(list_id)
+            ],
+            self._lists.title,
+            self._config.reports.interval_ms / 1000,
         )
         self._editor = ListEditor(
             client, self._lists, self._moderation_rooms, bot_user_id=bot_user_id, clock=now_ms
@@ -300,6 +310,7 @@ class App:
         """Begin the chat side; the client is logged in from now on."""
         self._spawn(self._notices.run(), "notices")
         self._spawn(self._reports.run(), "reports")
+        self._spawn(self._list_changes.run(), "list changes")
         self._spawn(self._look_after_rooms(), "rooms")
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:

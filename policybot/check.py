@@ -1,85 +1,137 @@
-"""`policybot check`: whether configuration, database, login and endpoint are as they should be."""
+"""`policybot check`: whether configuration, database, login and endpoint are as they should be.
 
+It may be run before the first `policybot run`: while nothing listens there, it listens itself for
+the moment of the check, so that the reverse proxy's line can be tried.
+"""
+
+import errno
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from .bot.client import HomeserverAway, MatrixClient, Refused, open_api
-from .config import Config
+from aiohttp import web
+from mautrix.util.async_db import Database
+
+from .app import StartFailed
+from .bot.client import HomeserverAway, MatrixClient, open_api
+from .config import Config, HomeserverConfig, ListenConfig
+from .endpoint.listener import Listener
+from .endpoint.routes import INSTANCE_HEADER
 from .federation.client import HttpClient
 from .federation.notary import Notary
 from .federation.probe import check_key_delivery, probe_endpoint
+from .login import log_in_once
 from .protocol.identifier import server_of
 from .store.database import DatabaseUnusable, open_database
-from .store.settings import Setting, Settings
+from .store.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at, as a sentence."""
+
+    text: str
+    good: bool
 
 
 async def check(config: Config) -> int:
     """Print one line for each thing looked at, faults on stderr; 1 if there is any fault."""
+    code = 0
+    async for finding in findings(config):
+        if finding.good:
+            print(finding.text, flush=True)
+        else:
+            print(f"policybot: {finding.text}", file=sys.stderr, flush=True)
+            code = 1
+    return code
+
+
+async def findings(config: Config) -> AsyncIterator[Finding]:
+    """Look at one thing after another. What needs a thing that failed is left out."""
     assert config.standalone is not None
     homeserver = config.standalone.homeserver
-    faults: list[str] = []
     name = config.policy_server.name
-    if name != server_of(homeserver.user_id):
-        faults.append(
-            f"policy_server.name is {name}, but the bot's homeserver is "
-            f"{server_of(homeserver.user_id)}: this version only works with that name."
+    own_server = server_of(homeserver.user_id)
+    if name == own_server:
+        yield Finding("The configuration is complete.", True)
+    else:
+        yield Finding(
+            f"policy_server.name is {name}, but the bot's homeserver is {own_server}: this "
+            "version only works with the homeserver's own name.",
+            False,
         )
-    instance_id = token = None
-    try:
-        database = await open_database(config.standalone.database)
-    except DatabaseUnusable as error:
-        faults.append(str(error))
-    else:
-        try:
-            settings = Settings(database)
-            instance_id = await settings.get(Setting.INSTANCE_ID)
-            token = await settings.get(Setting.ACCESS_TOKEN)
-        finally:
-            await database.stop()
-        print("The database can be used.")
-    fault = await _check_account(config, token)
-    if fault is None:
-        print(f"The homeserver answers {homeserver.user_id}.")
-    else:
-        faults.append(fault)
     async with HttpClient() as http:
         fault = await check_key_delivery(Notary(homeserver.url, name, http))
-        if fault is None:
-            print("The homeserver delivers keys.")
-        else:
-            faults.append(fault)
-        result = await probe_endpoint(
-            name, instance_id or "", http, config.policy_server.public_url
-        )
-        if result.ok:
-            print(f"The endpoint answers at {result.address}.")
-        elif instance_id is None:
-            faults.append(
-                "The endpoint was never started with this database: run policybot first."
-            )
-        else:
-            faults.append(f"The endpoint does not answer under its public name. {result.text}")
-    for fault in faults:
-        print(f"policybot: {fault}", file=sys.stderr)
-    return 1 if faults else 0
+        yield Finding(fault or "The homeserver delivers keys.", fault is None)
+        try:
+            database = await open_database(config.standalone.database)
+        except DatabaseUnusable as error:
+            yield Finding(str(error), False)
+            return
+        try:
+            yield Finding("The database can be used.", True)
+            yield await _login(homeserver, database)
+            yield await _endpoint(config, database, http)
+        finally:
+            await database.stop()
 
 
-async def _check_account(config: Config, stored_token: str | None) -> str | None:
-    """What is wrong with the bot's account, without making a new login if a token is there."""
-    assert config.standalone is not None
-    homeserver = config.standalone.homeserver
+async def _login(homeserver: HomeserverConfig, database: Database) -> Finding:
     client = MatrixClient(open_api(homeserver.url))
     try:
-        token = homeserver.access_token or stored_token
-        if token is None:
-            return "There is no access token yet: run policybot once with the password."
-        client.use_token(token)
-        who = await client.whoami()
-        if who.user_id != homeserver.user_id:
-            return f"The access token is for {who.user_id}, not for {homeserver.user_id}."
-        return None
-    except Refused as error:
-        return f"The homeserver refuses the access token: {error.message}."
+        await log_in_once(client, homeserver, Settings(database))
+    except StartFailed as error:
+        return Finding(str(error), False)
     except HomeserverAway as error:
-        return f"The homeserver at {homeserver.url} does not answer: {error}."
+        return Finding(f"The homeserver at {homeserver.url}: {error}.", False)
     finally:
         await client.close()
+    return Finding(f"The login of {homeserver.user_id} is valid.", True)
+
+
+async def _endpoint(config: Config, database: Database, http: HttpClient) -> Finding:
+    """Whether this installation answers under its public name."""
+    server, listen = config.policy_server, config.listen
+    assert listen is not None
+    own_id = await Settings(database).instance_id()
+    try:
+        async with _answering(listen, own_id):
+            result = await probe_endpoint(server.name, own_id, http, server.public_url)
+    except OSError as error:
+        return Finding(
+            f"The endpoint cannot listen on {listen.host}, port {listen.port}: "
+            f"{error.strerror or error}. Change `listen`.",
+            False,
+        )
+    if result.ok:
+        return Finding(f"The endpoint answers at {result.address}.", True)
+    return Finding(f"The endpoint does not answer under its public name. {result.text}", False)
+
+
+@asynccontextmanager
+async def _answering(listen: ListenConfig, own_id: str) -> AsyncIterator[None]:
+    """Answer the probe in place of policybot, unless something listens there already.
+
+    Raises:
+        OSError: the address cannot be used.
+    """
+
+    async def unauthorized(request: web.Request) -> web.Response:
+        error = {"errcode": "M_UNAUTHORIZED", "error": "This is only a check."}
+        return web.json_response(error, status=401, headers={INSTANCE_HEADER: own_id})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", unauthorized)
+    listener = Listener(app, listen.host, listen.port)
+    try:
+        await listener.start()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        yield  # most likely by policybot itself; if not, the probe tells
+        return
+    try:
+        yield
+    finally:
+        await listener.stop()

@@ -1,15 +1,19 @@
-"""The command `policybot`: run | demo | init | check | keygen."""
+"""The command `policybot`: run | demo | init | check | keygen.
+
+What a verb needs is imported when it is used, so that `--help` and wrong usage answer at once.
+"""
 
 import argparse
+import asyncio
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
-from .config import Config, ConfigError, load_config
+from .config import ConfigError, load_config
 
-VERBS = ("run", "demo", "init", "check", "keygen")
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns 0 when done and 1 when refused, with one line on stderr; wrong usage exits with 2.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] not in (*VERBS, "-h", "--help", "--version"):
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "run")
     options = _parser().parse_args(words)
     try:
@@ -34,10 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case _:
                 return _demo(options.keep)
     except ConfigError as error:
-        print(f"policybot: {error}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, EOFError):
-        return 130
+        return _refuse(str(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
             "-c", "--config", type=Path, default=Path("config.yaml"), metavar="FILE",
             help="the configuration file (default: config.yaml)",
         )  # fmt: skip
-    verbs.add_parser("keygen", help="make a new policy key and print it")
+    verbs.add_parser("keygen", help="make a new policy key and print its secret seed")
     demo = verbs.add_parser("demo", help="play the whole story on two real homeservers")
     demo.add_argument(
         "--keep", action="store_true", help="leave everything running until Ctrl-C, to look around"
@@ -64,39 +67,49 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load(path: Path) -> Config:
-    return load_config(path, os.environ)
-
-
 def _run(path: Path) -> int:
-    config = _load(path)
+    config = load_config(path, os.environ)
     from .standalone import run
 
     return run(config)
 
 
 def _check(path: Path) -> int:
-    import asyncio
-
+    config = load_config(path, os.environ)
     from .check import check
 
-    return asyncio.run(check(_load(path)))
+    return asyncio.run(check(config))
 
 
 def _init(path: Path) -> int:
-    import asyncio
+    from .init import InitFailed, check_target, prepare, questions, write
 
-    from .init import init
-
-    return asyncio.run(init(path))
+    try:
+        check_target(path)
+        answers = questions()
+        write(path, asyncio.run(prepare(answers)))
+    except InitFailed as error:
+        return _refuse(str(error))
+    except EOFError:
+        return _refuse("init asks on a terminal, and there was no answer; nothing was written.")
+    print(f"Written: {path}")
+    print(
+        f"Next: let the reverse proxy of {answers.name} send /_matrix/policy/ to "
+        f"http://127.0.0.1:8090 (docs/deploy.md), then: policybot check -c {path}"
+    )
+    return 0
 
 
 def _keygen() -> int:
     from .protocol.signing import SigningKey
 
     key = SigningKey.generate()
-    print(f"policy_server.signing_key: {key.seed}")
-    print(f"public key, as rooms will name it: {key.public_key}", file=sys.stderr)
+    print(key.seed)
+    print(
+        f"That is the secret seed, for policy_server.signing_key. Rooms will name the public key "
+        f"{key.public_key}",
+        file=sys.stderr,
+    )
     return 0
 
 
@@ -104,3 +117,8 @@ def _demo(keep: bool) -> int:
     from .demo.story import main as play
 
     return play(keep)
+
+
+def _refuse(sentence: str) -> int:
+    print(f"policybot: {sentence}", file=sys.stderr)
+    return 1

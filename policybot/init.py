@@ -10,12 +10,22 @@ from pathlib import Path
 
 import yaml
 
+from . import config_value
 from .bot.client import HomeserverAway, MatrixClient, Refused, open_api
 from .config import ConfigError, parse_config
-from .protocol.identifier import InvalidIdentifier, is_user_id, server_of
+from .protocol.identifier import server_of
+
+NEW = "new"
 
 Ask = Callable[[str, str | None], str]
 """Asks a question with a proposal for the answer."""
+
+Check = Callable[[str, str], str]
+"""Takes an answer and its question; raises ConfigError if the answer cannot be used."""
+
+
+class InitFailed(Exception):
+    """No configuration was written. The text is one sentence for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +35,25 @@ class Answers:
     url: str
     user_id: str
     password: str = field(repr=False)
-    name: str
     moderation_room: str | None
     moderator: str | None
+
+    @property
+    def name(self) -> str:
+        """The policy server's name, that of the bot's homeserver."""
+        return server_of(self.user_id)
+
+
+def check_target(path: Path) -> None:
+    """Look before anything is asked or made whether the file can be written.
+
+    Raises:
+        InitFailed: it exists, or its directory does not or is not writable.
+    """
+    if path.exists() or path.is_symlink():
+        raise InitFailed(f"{path} exists already. Move it away, or name another file with -c.")
+    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        raise InitFailed(f"{path} cannot be written: is there a directory, and is it yours?")
 
 
 def ask_on_terminal(question: str, proposal: str | None = None) -> str:
@@ -39,81 +65,94 @@ def ask_on_terminal(question: str, proposal: str | None = None) -> str:
             return answer
 
 
-async def init(
-    path: Path, ask: Ask = ask_on_terminal, ask_secret: Callable[[str], str] = getpass.getpass
-) -> int:
-    """Ask, check and write the configuration to ``path``, which must not exist; the exit code."""
-    if path.exists():
-        return _refuse(f"{path} exists already. Move it away, or name another file with -c.")
-    answers = _ask(ask, ask_secret)
-    if isinstance(answers, str):
-        return _refuse(answers)
+def ask_secret_on_terminal(question: str) -> str:
+    """Ask without showing the answer; from a pipe read a line."""
+    return getpass.getpass(question) if sys.stdin.isatty() else input(question)
+
+
+def questions(
+    ask: Ask = ask_on_terminal, ask_secret: Callable[[str], str] = ask_secret_on_terminal
+) -> Answers:
+    """Ask for all that is needed, again where an answer cannot be used."""
+    url = _asked(ask, "URL of the bot's homeserver", None, config_value.http_url)
+    user_id = _asked(ask, "User ID of the bot's account", None, config_value.user_id)
+    password = ask_secret("Password (used once; the access token is written to the file): ")
+    room = _asked(ask, "Moderation room (ID or alias), or 'new' to make one", NEW, _room_or_new)
+    if room != NEW:
+        return Answers(url, user_id, password, room, None)
+    moderator = _asked(ask, "Your own user ID, to be invited there", None, config_value.user_id)
+    return Answers(url, user_id, password, None, moderator)
+
+
+def _asked(ask: Ask, question: str, proposal: str | None, check: Check) -> str:
+    while True:
+        try:
+            return check(ask(question, proposal), question)
+        except ConfigError as error:
+            print(error)
+
+
+def _room_or_new(answer: str, question: str) -> str:
+    return answer if answer == NEW else config_value.room(answer, question)
+
+
+async def prepare(answers: Answers) -> str:
+    """Log in, see to the moderation room, and return the text of the configuration.
+
+    Raises:
+        InitFailed: the homeserver refused or does not answer, or the room is encrypted.
+    """
     client = MatrixClient(open_api(answers.url))
     try:
         login = await client.login(answers.user_id, answers.password)
         client.use_token(login.access_token)
-        room = answers.moderation_room or await _moderation_room(client, answers)
+        room = await _moderation_room(client, answers)
     except Refused as error:
-        return _refuse(f"The homeserver refused: {error.message}.")
+        raise InitFailed(f"The homeserver refused: {error.message or error.errcode}.") from None
     except HomeserverAway as error:
-        return _refuse(f"The homeserver at {answers.url} does not answer: {error}.")
+        raise InitFailed(f"The homeserver at {answers.url}: {error}.") from None
     finally:
         await client.close()
-    text = configuration(answers, room, login.access_token)
-    try:
-        parse_config(yaml.safe_load(text))
-    except ConfigError as error:
-        return _refuse(str(error))
-    # Readable by its owner alone: it holds the access token.
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    print(f"Written: {path}. Moderation room: {room}.")
-    print(f"Next: let the reverse proxy of {answers.name} send /_matrix/policy/ to")
-    print("http://127.0.0.1:8090 (docs/deploy.md), then: policybot run -c " + str(path))
-    return 0
-
-
-def _ask(ask: Ask, ask_secret: Callable[[str], str]) -> Answers | str:
-    url = ask("URL of the bot's homeserver", "https://matrix.example.org")
-    user_id = ask("User ID of the bot's account", "@policybot:example.org")
-    try:
-        server = server_of(user_id)
-    except InvalidIdentifier:
-        return f"{user_id} is not a user ID, which looks like @policybot:example.org."
-    password = ask_secret("Password (used once; the access token is written to the file): ")
-    name = ask("Server name that rooms will name as their policy server", server)
-    room: str | None = ask("Moderation room (ID or alias), or 'new' to make one", "new")
-    moderator = None
-    if room == "new":
-        room = None
-        moderator = ask("Your own user ID, to be invited there", f"@you:{server}")
-        if not is_user_id(moderator):
-            return f"{moderator} is not a user ID, which looks like @name:example.org."
-    return Answers(url, user_id, password, name, room, moderator)
+    return configuration(answers, room, login.access_token)
 
 
 async def _moderation_room(client: MatrixClient, answers: Answers) -> str:
-    """An invite-only room without encryption, which the bot could not read."""
-    invite = [answers.moderator] if answers.moderator else []
-    room_version = None
-    power = {"users": {answers.user_id: 100, **dict.fromkeys(invite, 100)}}
-    return await client.create_room(
-        name="Moderation",
-        topic="Commands to policybot: !policy help",
-        preset="private_chat",
-        invite=invite,
-        room_version=room_version or "11",
-        power_level_content_override=power,
+    """The room that was named, joined; or a new one that can be entered by invitation alone."""
+    if answers.moderation_room is not None:
+        room_id = await client.join(answers.moderation_room)
+    else:
+        room_id = await client.create_room(
+            name="Moderation",
+            topic="Commands to policybot: !policy help",
+            # Whoever is invited gets the creator's power, in the way of the room's version.
+            preset="trusted_private_chat",
+            invite=[answers.moderator] if answers.moderator else [],
+        )
+    if await client.state_event(room_id, "m.room.encryption") is None:
+        return answers.moderation_room or room_id
+    if answers.moderation_room is None:
+        await client.leave(room_id)
+        raise InitFailed(
+            "The homeserver encrypts every new room, and policybot cannot read encrypted rooms: "
+            "make the moderation room with encryption off, invite the bot, and name that room."
+        )
+    raise InitFailed(
+        f"{answers.moderation_room} is encrypted, and policybot cannot read encrypted rooms. "
+        "Encryption cannot be switched off again: name another room."
     )
 
 
 def configuration(answers: Answers, room: str, access_token: str) -> str:
-    """The commented YAML. Values are written as JSON strings, which YAML reads as they are."""
+    """The commented YAML, with every answer quoted.
+
+    Raises:
+        InitFailed: what the homeserver gave makes no configuration.
+    """
 
     def quoted(value: str) -> str:
-        return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=1000).strip()
+        return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=10_000).strip()
 
-    return f"""\
+    text = f"""\
 # Configuration of policybot. Every key with its meaning and default: config.sample.yaml.
 
 # The rooms that the bot obeys and reports to.
@@ -138,8 +177,22 @@ standalone:
   # Keep a backup: it holds the key that protected rooms name.
   database: "sqlite:policybot.db"
 """
+    try:
+        parse_config(yaml.safe_load(text))
+    except ConfigError as error:
+        raise InitFailed(f"The homeserver gave something odd. {error}") from None
+    return text
 
 
-def _refuse(sentence: str) -> int:
-    print(f"policybot: {sentence}", file=sys.stderr)
-    return 1
+def write(path: Path, text: str) -> None:
+    """Write the file, readable by its owner alone since it holds the access token.
+
+    Raises:
+        InitFailed: it exists meanwhile, or the disk is full.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise InitFailed(f"{path} cannot be written: {error.strerror}.") from None

@@ -7,7 +7,7 @@ replaces them by a diff. Later events are applied one by one, in the order of th
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -53,11 +53,25 @@ class SubscriptionTable(Protocol):
 
 @dataclass(slots=True)
 class ListInfo:
-    """What is shown about a list: its name as its room says, and whether it can be read."""
+    """What is shown about a list: its name as its room says, and whether it can be read.
+
+    ``awaited`` holds the rules that we wrote and applied, by event type and state key, until sync
+    brings them.
+    """
 
     name: str = ""
     stale: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    awaited: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def is_behind(self, event: JsonObject) -> bool:
+        """Whether an event that came by sync is older than what we wrote in its place, or that
+        itself. Applied again, the echo of a ban would undo the unban that followed it."""
+        place = (str(event.get("type")), str(event.get("state_key")))
+        awaited = self.awaited.get(place)
+        if awaited is not None and event.get("event_id") == awaited:
+            del self.awaited[place]
+        return awaited is not None
 
 
 class PolicyLists:
@@ -71,9 +85,11 @@ class PolicyLists:
         subscription_table: SubscriptionTable,
         moderation_rooms: ModerationRooms,
         notices: Notices,
+        on_changes: Callable[[str, Sequence[Change]], None],
     ) -> None:
         self._client = client
         self.rules = rules
+        self._on_changes = on_changes
         self._rule_table = rule_table
         self._table = subscription_table
         self._moderation_rooms = moderation_rooms
@@ -221,12 +237,16 @@ class PolicyLists:
         info = self._info(list_id)
         async with info.lock:
             state = await self._client.full_state(list_id)
+            info.awaited.clear()
             for event in state:
                 if event["type"] == "m.room.name" and event.get("state_key") == "":
                     name = event["content"].get("name")
                     info.name = name if isinstance(name, str) else ""
+            followed = bool(self.followers(list_id))  # else all of it is new, and no news
             for changes in self.rules.replace_in_steps(list_id, state):
                 await self._save(list_id, changes)
+                if followed:
+                    self._on_changes(list_id, changes)
                 # A list of 100,000 rules must not keep `/sign` waiting.
                 await asyncio.sleep(0)
             info.stale = False
@@ -249,21 +269,38 @@ class PolicyLists:
                 notice.text(" any more (").name(error.message).text(")")
                 self._tell_stale(list_id, notice)
 
-    async def on_events(self, list_id: str, events: Iterable[Mapping[str, object]]) -> None:
+    async def on_events(self, list_id: str, events: Iterable[JsonObject]) -> None:
         """Apply state events of a list that came by sync."""
-        rules = [dict(e) for e in events if e.get("type") in RULE_EVENT_TYPES]
-        if list_id not in self._lists or not rules:
+        rules = [event for event in events if event.get("type") in RULE_EVENT_TYPES]
+        info = self._lists.get(list_id)
+        if info is None or not rules:
             return
-        async with self.lock(list_id):
-            changes = [self.rules.apply(list_id, event) for event in rules]
+        async with info.lock:
+            changes = [
+                self.rules.apply(list_id, event) for event in rules if not info.is_behind(event)
+            ]
             await self._save(list_id, changes)
         self._moderation_rooms.rules_changed(list_id)
+        self._on_changes(list_id, changes)
 
-    async def apply_own(self, list_id: str, event: JsonObject) -> None:
-        """Apply a rule that the homeserver has just taken from us. The caller holds the lock; the
-        echo by sync then changes nothing."""
-        await self._save(list_id, [self.rules.apply(list_id, event)])
+    def followers(self, list_id: str) -> list[str]:
+        """The moderation rooms that watch a list."""
+        return [
+            moderation_room
+            for moderation_room, subscriptions in self._subscriptions.items()
+            if any(subscription.list_id == list_id for subscription in subscriptions)
+        ]
+
+    async def apply_own(self, list_id: str, event: JsonObject) -> Change:
+        """Apply a rule that the homeserver has just taken from us, and tell what it changed.
+
+        The caller holds the lock; the echo by sync then changes nothing.
+        """
+        change = self.rules.apply(list_id, event)
+        self._info(list_id).awaited[event["type"], event["state_key"]] = event["event_id"]
+        await self._save(list_id, [change])
         self._moderation_rooms.rules_changed(list_id)
+        return change
 
     async def _save(self, list_id: str, changes: Sequence[Change]) -> None:
         upserts: dict[RuleKey, Rule] = {}
@@ -290,6 +327,5 @@ class PolicyLists:
     def _tell_stale(self, list_id: str, notice: Reply) -> None:
         notice.text(". Its last known rules go on deciding. Invite me to it again, or: ")
         notice.command(f"unwatch {list_id}")
-        for moderation_room, subscriptions in self._subscriptions.items():
-            if any(subscription.list_id == list_id for subscription in subscriptions):
-                self._notices.tell(moderation_room, notice)
+        for moderation_room in self.followers(list_id):
+            self._notices.tell(moderation_room, notice)

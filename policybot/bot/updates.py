@@ -104,7 +104,9 @@ class Updates:
             if new or update.limited:
                 self._do(f"read the list {room_id}", self._lists.read_again(room_id))
             else:
-                await self._lists.on_events(room_id, events)
+                # Not awaited: a list that is being read must not hold up commands. The list's
+                # lock keeps the order.
+                self._do(f"apply rules of {room_id}", self._lists.on_events(room_id, events))
         elif self._protected_rooms.record(room_id) is not None:
             if new or update.limited or types & _ROOM_TYPES:
                 self._refresh(room_id)

@@ -43,7 +43,7 @@ class Listener:
             await self._runner.cleanup()
             raise
         host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         log.info("Listening on %s", self.url)
 
     async def stop(self) -> None:

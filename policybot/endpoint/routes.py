@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from .errors import MatrixError, TooLarge, UnrecognizedMethod, UnrecognizedPath
+from .caller import SignRequest
+from .errors import MatrixError, NotJson, TooLarge, UnrecognizedMethod, UnrecognizedPath
 from .paths import (
     HEALTH,
     SIGN,
@@ -19,7 +20,7 @@ from .paths import (
     UNSTABLE_WELL_KNOWN,
     WELL_KNOWN,
 )
-from .sign import MAX_BODY_BYTES, Answer, SignRequest, SignUseCase
+from .sign import MAX_BODY_BYTES, Answer, SignUseCase
 
 INSTANCE_HEADER = "Policybot-Instance"
 """Carries the random ID of this installation, by which `enable` knows its own endpoint."""
@@ -158,10 +159,13 @@ async def _read(request: web.Request) -> bytes:
     if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
         raise _too_large()
     body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise _too_large()
+    try:
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise _too_large()
+    except web.RequestPayloadError:
+        raise NotJson("The request body cannot be read.") from None
     return bytes(body)
 
 

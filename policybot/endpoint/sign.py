@@ -10,7 +10,8 @@ Specification: Server-Server API, "Policy Servers"; MSC4284.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -20,24 +21,20 @@ from policybot.policy.room import ModerationRoom, ProtectedRoom, RoomMode
 from policybot.policy.rule_store import RuleStore
 from policybot.policy.verdict import Decision, Details, Outcome, Verdict, reference_code
 from policybot.protocol.canonical_json import InvalidJson, JsonObject, parse_json
-from policybot.protocol.event_hash import content_hash_matches, reference_hash_of, signing_bytes
+from policybot.protocol.event_hash import (
+    content_hash_matches,
+    event_id_of,
+    pdu_signing_bytes,
+    reference_hash_of,
+)
 from policybot.protocol.pdu import InvalidPdu, Pdu, parse_pdu, room_id_of
-from policybot.protocol.room_version import EventIdFormat
-from policybot.protocol.signing import (
-    POLICY_SERVER_KEY_ID,
-    SigningKey,
-    VerifyKey,
-    encode_base64,
-)
-from policybot.protocol.xmatrix import (
-    InvalidAuthorization,
-    XMatrix,
-    parse_authorization,
-    request_bytes,
-)
+from policybot.protocol.signing import POLICY_SERVER_KEY_ID, SigningKey
 
-from .errors import BadJson, CheckFailed, NotJson, RoomNotProtected, Unauthorized
+from .caller import CallerCheck, RequestKeys, SignRequest
+from .deadline import Deadline
+from .errors import BadJson, CheckFailed, MatrixError, NotJson, RoomNotProtected, Unauthorized
 from .memory import Remembered, VerdictMemory
+from .sender import EventKeys, SenderCheck, SenderSignature
 
 MAX_BODY_BYTES = 96 * 1024
 """An event has at most 64 KiB; the rest is room for `unsigned` and white space."""
@@ -47,16 +44,8 @@ KEPT_TEXT_CHARACTERS = 2_000
 log = logging.getLogger("policybot.endpoint")
 
 
-class CallerKeys(Protocol):
+class ServerKeys(RequestKeys, EventKeys, Protocol):
     """What is needed of the keys of other servers."""
-
-    def lookup(self, server: str, key_id: str, now_ms: int) -> VerifyKey | None: ...
-
-    def event_key(
-        self, server: str, key_id: str, origin_server_ts: int, strict: bool
-    ) -> VerifyKey | None: ...
-
-    async def fetch(self, server: str, key_id: str, timeout_s: float) -> None: ...
 
 
 class Verdicts(Protocol):
@@ -72,14 +61,6 @@ class FailureAnswer(StrEnum):
     REFUSE = "refuse"
 
 
-class SenderSignature(StrEnum):
-    """The three results of checking the signature of the sender's server."""
-
-    VALID = "valid"
-    INVALID = "invalid"
-    UNCHECKED = "unchecked"
-
-
 @dataclass(frozen=True, slots=True)
 class Waits:
     """How long one answer may wait, in seconds: for all keys together, for the sender's key
@@ -88,17 +69,6 @@ class Waits:
     keys: float = 4.0
     sender_key: float = 2.0
     store: float = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class SignRequest:
-    """What a calling homeserver sent. ``uri`` is the request target exactly as sent, since the
-    caller signed it; ``authorization`` holds each Authorization header."""
-
-    method: str
-    uri: str
-    authorization: Sequence[str]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +83,12 @@ class Answer:
     stored: bool
 
 
-class _Evaluation:
-    """One event being judged, from the first look until its commit has returned.
+@dataclass(frozen=True, slots=True)
+class _Submitted:
+    """A decision that the store has, and its future of the verdict that stands."""
 
-    ``decided`` resolves with the verdict (signed?) or with None if this copy led to no decision;
-    ``standing`` is the store's future once there is one.
-    """
-
-    __slots__ = ("decided", "standing")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.decided: asyncio.Future[bool | None] = loop.create_future()
-        self.standing: asyncio.Future[bool] | None = None
+    signed: bool
+    standing: "asyncio.Future[bool]"
 
 
 class SignUseCase:
@@ -143,7 +107,7 @@ class SignUseCase:
         rooms: Mapping[str, ProtectedRoom],
         moderation_rooms: Mapping[str, ModerationRoom],
         rules: RuleStore,
-        keys: CallerKeys,
+        keys: ServerKeys,
         verdicts: Verdicts,
         clock: Callable[[], int],
         contact: str | None = None,
@@ -159,7 +123,6 @@ class SignUseCase:
         self._rooms = rooms
         self._moderation_rooms = moderation_rooms
         self._rules = rules
-        self._keys = keys
         self._verdicts = verdicts
         self._clock = clock
         self._contact = contact
@@ -167,8 +130,13 @@ class SignUseCase:
         self._on_failure = on_failure
         self._on_fault = on_fault
         self._waits = waits or Waits()
+        self._caller = CallerCheck(name, keys, clock)
+        self._sender = SenderCheck(name, keys, self._waits.sender_key)
         self._memory = memory if memory is not None else VerdictMemory()
-        self._evaluations: dict[bytes, _Evaluation] = {}
+        # Each event is in the first from the first look until it is decided, and in the second
+        # from then until its commit has returned.
+        self._evaluations: dict[bytes, asyncio.Future[_Submitted | None]] = {}
+        self._submitted: dict[bytes, _Submitted] = {}
         self.counts: Counter[str] = Counter()
 
     async def sign(self, request: SignRequest) -> Answer:
@@ -178,7 +146,7 @@ class SignUseCase:
             MatrixError: the request is malformed, not authentic, about a room that is not
                 protected, or this copy of the event failed a check.
         """
-        authorizations = self._authorizations(request.authorization)
+        headers = self._caller.headers(request)
         event = _json_object(request.body)
         try:
             room_id = room_id_of(event)
@@ -191,82 +159,23 @@ class SignUseCase:
             pdu = parse_pdu(event, room.version, room_id)
         except InvalidPdu as error:
             raise BadJson(str(error)) from None
-        deadline = _now() + self._waits.keys
-        await self._authenticate(request, authorizations, event, deadline)
+        deadline = Deadline(self._waits.keys)
         try:
-            return await self._answer(pdu, authorizations[0].origin, deadline)
-        except (CheckFailed, RoomNotProtected):
+            await self._caller.authenticate(request, headers, event, deadline)
+            return await self._answer(pdu, headers[0].origin, deadline)
+        except MatrixError as error:
+            if isinstance(error, Unauthorized):
+                self.counts["caller not authentic"] += 1
             raise
         except Exception:
             return self._fault(pdu)
 
-    # -- who asks ------------------------------------------------------------------------------
-
-    def _authorizations(self, headers: Sequence[str]) -> tuple[XMatrix, ...]:
-        try:
-            authorizations = parse_authorization(headers)
-        except InvalidAuthorization as error:
-            raise Unauthorized(str(error)) from None
-        for authorization in authorizations:
-            if authorization.destination not in (None, self._name):
-                raise Unauthorized(f"The request is meant for another server than {self._name}.")
-        return authorizations
-
-    async def _authenticate(
-        self,
-        request: SignRequest,
-        authorizations: tuple[XMatrix, ...],
-        event: JsonObject,
-        deadline: float,
-    ) -> None:
-        """Check the caller's request signature (X-Matrix).
-
-        Raises:
-            Unauthorized: no header is signed by a current key of the calling server.
-        """
-        checked = self._check_request(request, authorizations, event)
-        if checked is None:
-            first = authorizations[0]
-            await self._keys.fetch(first.origin, first.key_id, max(0.0, deadline - _now()))
-            checked = self._check_request(request, authorizations, event)
-        if checked:
-            return
-        self.counts["caller not authentic"] += 1
-        origin = authorizations[0].origin
-        if checked is None:
-            raise Unauthorized(f"The key of {origin} could not be fetched or has expired.")
-        raise Unauthorized(f"The request is not signed by the key of {origin}.")
-
-    def _check_request(
-        self, request: SignRequest, authorizations: tuple[XMatrix, ...], event: JsonObject
-    ) -> bool | None:
-        """Whether one header verifies; None if no header's key is known."""
-        known = False
-        now = self._clock()
-        for header in authorizations:
-            key = self._keys.lookup(header.origin, header.key_id, now)
-            if key is None:
-                continue
-            known = True
-            try:
-                message = request_bytes(
-                    request.method, request.uri, header.origin, header.destination, event
-                )
-            except InvalidJson as error:
-                raise BadJson(str(error)) from None
-            if key.verify(message, header.signature):
-                return True
-        return False if known else None
-
     # -- what it is about ----------------------------------------------------------------------
 
-    async def _answer(self, pdu: Pdu, caller: str, deadline: float) -> Answer:
-        try:
-            message = signing_bytes(pdu.event, pdu.version)
-            complete = content_hash_matches(pdu)
-        except InvalidJson as error:
-            raise CheckFailed(str(error)) from None
+    async def _answer(self, pdu: Pdu, caller: str, deadline: Deadline) -> Answer:
+        message = pdu_signing_bytes(pdu)
         key = reference_hash_of(message)
+        complete = content_hash_matches(pdu)
         if not complete and pdu.state_key is None:
             # Our signature covers the redacted form only, so it would vouch for content unseen.
             self.counts["content hash wrong"] += 1
@@ -274,50 +183,51 @@ class SignUseCase:
         remembered = self._memory.get(key)
         if remembered is not None:
             return self._remembered(pdu, key, remembered)
+        submitted = self._submitted.get(key)
+        if submitted is not None:
+            return await self._stand(pdu, key, message, submitted)
         if not complete:
             return await self._judge_copy(pdu, caller, key, message, deadline)
         evaluation = self._evaluations.get(key)
         if evaluation is not None:
-            await asyncio.wait({evaluation.decided}, timeout=max(0.0, deadline - _now()))
-            if evaluation.decided.done():
-                signed = evaluation.decided.result()
-                if signed is not None and evaluation.standing is not None:
-                    return await self._stand(pdu, key, message, signed, evaluation.standing)
-            if self._evaluations.get(key) is evaluation:
-                return await self._judge_alone(pdu, caller, key, message, deadline)
+            await asyncio.wait({evaluation}, timeout=deadline.left())
+            submitted = evaluation.result() if evaluation.done() else None
+            if submitted is not None:
+                return await self._stand(pdu, key, message, submitted)
         return await self._judge(pdu, caller, key, message, deadline)
 
     async def _judge(
-        self, pdu: Pdu, caller: str, key: bytes, message: bytes, deadline: float
+        self, pdu: Pdu, caller: str, key: bytes, message: bytes, deadline: Deadline
     ) -> Answer:
-        """Judge an event and let everyone who asks meanwhile share the decision."""
-        evaluation = self._evaluations[key] = _Evaluation(asyncio.get_running_loop())
+        """Judge an event; who asks meanwhile waits for this and shares the decision.
+
+        While another evaluation of the event is under way, this one is for its own request alone.
+        """
+        evaluation: asyncio.Future[_Submitted | None] = asyncio.get_running_loop().create_future()
+        self._evaluations.setdefault(key, evaluation)
+        submitted = None
         try:
             decision = await self._decide(pdu, caller, key, message, deadline)
-            evaluation.standing = self._verdicts.submit(decision)
-            evaluation.decided.set_result(decision.signed)
+            submitted = self._submit(decision)
         finally:
-            if not evaluation.decided.done():
-                evaluation.decided.set_result(None)
-                self._forget(key, evaluation)
-        evaluation.standing.add_done_callback(lambda standing: self._forget(key, evaluation))
-        return await self._stand(pdu, key, message, decision.signed, evaluation.standing)
+            evaluation.set_result(submitted)
+            if self._evaluations.get(key) is evaluation:
+                del self._evaluations[key]
+        return await self._stand(pdu, key, message, submitted)
 
-    def _forget(self, key: bytes, evaluation: _Evaluation) -> None:
-        if self._evaluations.get(key) is evaluation:
-            del self._evaluations[key]
-
-    async def _judge_alone(
-        self, pdu: Pdu, caller: str, key: bytes, message: bytes, deadline: float
-    ) -> Answer:
-        """Judge an event whose shared evaluation did not come in time. Whichever is stored first
-        stands for both."""
-        decision = await self._decide(pdu, caller, key, message, deadline)
-        standing = self._verdicts.submit(decision)
-        return await self._stand(pdu, key, message, decision.signed, standing)
+    def _submit(self, decision: Decision) -> _Submitted:
+        """Hand a decision to the store, unless one about this event is there already: the first
+        stands."""
+        key = decision.key
+        submitted = self._submitted.get(key)
+        if submitted is None:
+            standing = self._verdicts.submit(decision)
+            submitted = self._submitted[key] = _Submitted(decision.signed, standing)
+            standing.add_done_callback(lambda _: self._submitted.pop(key, None))
+        return submitted
 
     async def _judge_copy(
-        self, pdu: Pdu, caller: str, key: bytes, message: bytes, deadline: float
+        self, pdu: Pdu, caller: str, key: bytes, message: bytes, deadline: Deadline
     ) -> Answer:
         """Judge a state event whose content does not match its hash, as a redacted copy's does
         not: by what is left, and without storing a verdict that would cover content unseen."""
@@ -331,7 +241,7 @@ class SignUseCase:
         return self._give(pdu, key, signature, stored=False)
 
     async def _decide(
-        self, pdu: Pdu, caller: str, key: bytes, message: bytes, deadline: float
+        self, pdu: Pdu, caller: str, key: bytes, message: bytes, deadline: Deadline
     ) -> Decision:
         """Raises:
         CheckFailed: the signature of the sender's server is wrong.
@@ -340,7 +250,7 @@ class SignUseCase:
         signature = SenderSignature.VALID
         room = self._room(pdu.room_id)
         if room.mode not in (RoomMode.DISABLED, RoomMode.UNCLAIMED) and not always_signed(pdu):
-            signature = await self._sender_signature(pdu, message, deadline)
+            signature = await self._sender.check(pdu, message, deadline)
             if signature is SenderSignature.INVALID:
                 self.counts["sender's signature wrong"] += 1
                 raise CheckFailed(
@@ -393,57 +303,17 @@ class SignUseCase:
             text=text if self._keep_text else None,
         )
 
-    # -- who sent it ---------------------------------------------------------------------------
-
-    async def _sender_signature(
-        self, pdu: Pdu, message: bytes, deadline: float
-    ) -> SenderSignature:
-        if _is_third_party_invite(pdu):
-            # Such an invite need not come from the sender's server.
-            return SenderSignature.VALID
-        signatures: dict[str, str] = {
-            key_id: signature
-            for key_id, signature in pdu.event["signatures"].get(pdu.sender_server, {}).items()
-            if key_id.startswith("ed25519:")
-            and not (key_id == POLICY_SERVER_KEY_ID and pdu.sender_server == self._name)
-        }
-        if not signatures:
-            return SenderSignature.INVALID
-        result = self._check_sender(pdu, message, signatures)
-        if result is SenderSignature.UNCHECKED:
-            wait = min(self._waits.sender_key, max(0.0, deadline - _now()))
-            await self._keys.fetch(pdu.sender_server, next(iter(signatures)), wait)
-            result = self._check_sender(pdu, message, signatures)
-        return result
-
-    def _check_sender(
-        self, pdu: Pdu, message: bytes, signatures: Mapping[str, str]
-    ) -> SenderSignature:
-        result = SenderSignature.UNCHECKED
-        for key_id, signature in signatures.items():
-            key = self._keys.event_key(
-                pdu.sender_server, key_id, pdu.origin_server_ts, pdu.version.keys_expire
-            )
-            if key is None:
-                continue
-            if key.verify(message, signature):
-                return SenderSignature.VALID
-            result = SenderSignature.INVALID
-        return result
-
     # -- the answer ----------------------------------------------------------------------------
 
-    async def _stand(
-        self, pdu: Pdu, key: bytes, message: bytes, signed: bool, standing: "asyncio.Future[bool]"
-    ) -> Answer:
-        """Answer with the verdict that stands, or after a bounded wait with our own."""
+    async def _stand(self, pdu: Pdu, key: bytes, message: bytes, submitted: _Submitted) -> Answer:
+        """Answer with the verdict that stands, or after a bounded wait with what was decided."""
+        standing = submitted.standing
         if not standing.done():
             await asyncio.wait({standing}, timeout=self._waits.store)
         stored = standing.done() and not standing.cancelled()
-        if stored:
-            signed = standing.result()
-        else:
+        if not stored:
             self.counts["answered before the commit"] += 1
+        signed = standing.result() if stored else submitted.signed
         signature = self._signing_key.sign(message) if signed else None
         if stored:
             self._memory.put(key, Remembered(signature))
@@ -476,17 +346,17 @@ class SignUseCase:
         """Our own fault: answered as configured, never stored, told to the moderators."""
         self.counts["faults"] += 1
         log.exception("Judging an event of %s failed.", pdu.room_id)
-        self._on_fault(pdu.room_id)
-        message = signing_bytes(pdu.event, pdu.version)
+        try:
+            self._on_fault(pdu.room_id)
+        except Exception:
+            log.exception("Telling about the fault failed.")
         if self._on_failure is FailureAnswer.SIGN:
-            return self._give(
-                pdu, reference_hash_of(message), self._signing_key.sign(message), stored=False
-            )
-        raise CheckFailed("The policy server cannot judge events at the moment.")
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+            # What failed may be just this; no answer but a refusal is left then.
+            with suppress(Exception):
+                message = pdu_signing_bytes(pdu)
+                signature = self._signing_key.sign(message)
+                return self._give(pdu, reference_hash_of(message), signature, stored=False)
+        raise CheckFailed("The policy server cannot judge events at the moment.") from None
 
 
 def _json_object(body: bytes) -> JsonObject:
@@ -502,15 +372,4 @@ def _json_object(body: bytes) -> JsonObject:
 def _event_id(pdu: Pdu, key: bytes) -> str:
     if pdu.version.event_id_in_event:
         return str(pdu.event["event_id"])
-    text = encode_base64(key)
-    if pdu.version.event_id_format is EventIdFormat.HASH_URLSAFE:
-        text = text.replace("+", "-").replace("/", "_")
-    return f"${text}"
-
-
-def _is_third_party_invite(pdu: Pdu) -> bool:
-    return (
-        pdu.type == "m.room.member"
-        and pdu.content.get("membership") == "invite"
-        and "third_party_invite" in pdu.content
-    )
+    return event_id_of(key, pdu.version)

@@ -1,5 +1,6 @@
 """Single values that must survive a restart, by name: keys, tokens, positions."""
 
+import secrets
 from enum import StrEnum
 
 from mautrix.util.async_db import Connection, Database
@@ -55,6 +56,10 @@ class Settings:
             return str(await conn.fetchval("SELECT value FROM setting WHERE name = $1", name))
 
         return await transact(self._db, write)
+
+    async def instance_id(self) -> str:
+        """The random ID of this installation, made when it is first asked for."""
+        return await self.get_or_set(Setting.INSTANCE_ID, secrets.token_hex(16))
 
     async def remove(self, name: str) -> None:
         """Forget the value."""

@@ -72,6 +72,7 @@ class VerdictStore:
         self._pause = 0.0
         self._retry_at = 0.0
         self._complained_at: float | None = None
+        self._told = False
         self.failing = False
         self.dropped = 0
         self.on_refusal: Callable[[], None] | None = None
@@ -243,7 +244,11 @@ class VerdictStore:
             self.failing = False
             self._pause = 0.0
             self._unread.clear()
-            log.warning("The database can be written again; %d verdicts wait.", len(self._queue))
+            if self._told:
+                log.warning(
+                    "The database can be written again; %d verdicts wait.", len(self._queue)
+                )
+            self._told = False
 
     def _failed(self, batch: list[WaitingVerdict], error: Exception) -> None:
         blamed = blames_row(error)
@@ -264,6 +269,7 @@ class VerdictStore:
         self._retry_at = now + self._pause
         if self._complained_at is None or now - self._complained_at >= _COMPLAINT_INTERVAL_S:
             self._complained_at = now
+            self._told = True
             log.error(
                 "Verdicts cannot be written to the database (%s: %s); answers are given from "
                 "memory, %d wait, %d were dropped so far.",

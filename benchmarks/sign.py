@@ -1,0 +1,282 @@
+"""What an answer of `/sign` costs, measured on the real process. See README.md here.
+
+    python benchmarks/sign.py [--json FILE]
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
+
+from policybot.app import now_ms
+from policybot.endpoint.paths import SIGN
+from policybot.protocol.canonical_json import canonical_json
+from policybot.protocol.event_hash import signing_bytes
+from policybot.protocol.signing import POLICY_SERVER_KEY_ID
+from policybot.protocol.xmatrix import request_bytes
+
+from floor import Floor, median
+from installation import CALLERS, NAME, ROOM, Installation, banned_user
+from load import LoadResult, send
+from traffic import VERSION, event, event_of, request
+
+LEAST_STORED = 0.99
+"""The share of answers that must come after the commit; a noisy disk may be late at times."""
+
+WARM_UP = 500
+
+
+class Scenario(StrEnum):
+    """Fresh: never seen and signed. Repeated: the same events again. Refused: never seen, by
+    banned senders."""
+
+    FRESH = "fresh"
+    REPEATED = "repeated"
+    REFUSED = "refused"
+
+
+STATUS = {Scenario.FRESH: 200, Scenario.REPEATED: 200, Scenario.REFUSED: 400}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One row of the table: medians of the rounds; processor time is that of the server."""
+
+    scenario: Scenario
+    rules: int
+    connections: int
+    cpu_us: float
+    rps: float
+    p50_ms: float
+    p99_ms: float
+    stored: float
+
+
+class WrongAnswers(Exception):
+    """The server did not answer as it must, so the figures mean nothing."""
+
+
+class Benchmark:
+    """Measures installations in turn, round by round, so that all suffer the same noise."""
+
+    def __init__(self, pool: ProcessPoolExecutor, requests: int, connections: list[int]) -> None:
+        self._pool = pool
+        self._requests = requests
+        self._connections = connections
+        self._numbers = count()
+        self._cells: dict[tuple[int, int, Scenario], list[Cell]] = {}
+        example = event(CALLERS[0], ROOM, f"@someone:{CALLERS[0].name}", 0, now_ms())
+        self.event_bytes = len(canonical_json(example))
+        hashed = {key: value for key, value in example.items() if key not in _NOT_HASHED}
+        self.floor = Floor(
+            request_bytes("POST", SIGN, CALLERS[0].name, NAME, example),
+            signing_bytes(example, VERSION),
+            canonical_json(hashed),
+        )
+
+    def warm_up(self, server: Installation) -> None:
+        self._send(server, 16, list(self._fresh(WARM_UP)), Scenario.FRESH)
+
+    def round(self, server: Installation) -> None:
+        """Measure each cell of one installation once."""
+        for connections in self._connections:
+            fresh = list(self._fresh(self._requests))
+            self._measure(server, connections, fresh, Scenario.FRESH)
+            self._measure(server, connections, fresh, Scenario.REPEATED)
+            if server.rule_count:
+                refused = list(self._refused(self._requests))
+                self._measure(server, connections, refused, Scenario.REFUSED)
+
+    def cells(self) -> list[Cell]:
+        return [
+            Cell(
+                scenario,
+                rules,
+                connections,
+                *(
+                    round(median([getattr(cell, name) for cell in cells]), 4)
+                    for name in ("cpu_us", "rps", "p50_ms", "p99_ms", "stored")
+                ),
+            )
+            for (rules, connections, scenario), cells in sorted(self._cells.items())
+        ]
+
+    def _fresh(self, number: int) -> Iterator[bytes]:
+        for unique in (next(self._numbers) for _ in range(number)):
+            caller = CALLERS[unique % len(CALLERS)]
+            sender = f"@user{unique}:{caller.name}"
+            yield request(caller, NAME, event(caller, ROOM, sender, unique, now_ms()))
+
+    def _refused(self, number: int) -> Iterator[bytes]:
+        for unique in (next(self._numbers) for _ in range(number)):
+            sender, caller = banned_user(unique)
+            yield request(caller, NAME, event(caller, ROOM, sender, unique, now_ms()))
+
+    def _measure(
+        self, server: Installation, connections: int, requests: list[bytes], scenario: Scenario
+    ) -> None:
+        self.floor.measure()
+        before = server.cpu_seconds()
+        result = self._send(server, connections, requests, scenario)
+        cpu_s = server.cpu_seconds() - before
+        self.floor.measure()
+        latencies = sorted(result.latencies_ms)
+        cell = Cell(
+            scenario,
+            server.rule_count,
+            connections,
+            cpu_us=cpu_s / len(requests) * 1e6,
+            rps=len(requests) / result.seconds,
+            p50_ms=latencies[len(latencies) // 2],
+            p99_ms=latencies[len(latencies) * 99 // 100],
+            stored=result.answers[STATUS[scenario], "stored"] / len(requests),
+        )
+        self._cells.setdefault((cell.rules, connections, scenario), []).append(cell)
+
+    def _send(
+        self, server: Installation, connections: int, requests: list[bytes], scenario: Scenario
+    ) -> LoadResult:
+        result = self._pool.submit(send, server.address, connections, requests).result()
+        stored = result.answers[STATUS[scenario], "stored"]
+        if (
+            stored < LEAST_STORED * len(requests)
+            or any(status != STATUS[scenario] for status, _ in result.answers)
+            or not _is_right(server, requests[0], result.sample, scenario)
+        ):
+            raise WrongAnswers(
+                f"{scenario}, {server.rule_count} rules, {connections} connections: "
+                f"{dict(result.answers)}, such as {result.sample!r}"
+            )
+        return result
+
+
+_NOT_HASHED = ("hashes", "signatures", "unsigned")
+
+
+def _is_right(server: Installation, sent: bytes, answer: bytes, scenario: Scenario) -> bool:
+    """Whether the body is a signature of the event that verifies, or a refusal."""
+    body = json.loads(answer)
+    if scenario is Scenario.REFUSED:
+        return bool(body["errcode"] == "M_FORBIDDEN")
+    message = signing_bytes(event_of(sent), VERSION)
+    return server.key.verify_key.verify(message, body[NAME][POLICY_SERVER_KEY_ID])
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Resident memory of a server, in MiB: before the first request and after the last."""
+
+    rules: int
+    idle_mib: float
+    after_mib: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All figures of one run."""
+
+    floor_us: float
+    cells: list[Cell]
+    memory: list[Memory]
+
+
+def measure(
+    rules: Sequence[int],
+    connections: list[int],
+    requests: int,
+    rounds: int,
+    environment: dict[str, str] | None = None,
+) -> Report:
+    """Start a server for each number of rules and measure them in turn."""
+    with ExitStack() as stack:
+        pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
+        benchmark = Benchmark(pool, requests, connections)
+        servers = []
+        for number in rules:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="policybot-"))
+            server = Installation(Path(directory), number, environment)
+            stack.callback(server.stop)
+            server.start()
+            servers.append(server)
+        idle = [server.memory_mib() for server in servers]
+        for server in servers:
+            benchmark.warm_up(server)
+        for number in range(rounds):
+            for server in servers:
+                print(f"\rround {number + 1}, {server.rule_count:,} rules", end="  ", flush=True)
+                benchmark.round(server)
+        print("\r", end="")
+        memory = [
+            Memory(server.rule_count, round(before, 1), round(server.memory_mib(), 1))
+            for server, before in zip(servers, idle, strict=True)
+        ]
+        print(f"Events of {benchmark.event_bytes} bytes, {requests:,} in each cell and round.")
+        return Report(round(median(benchmark.floor.measured_us), 2), benchmark.cells(), memory)
+
+
+def print_report(report: Report) -> None:
+    """The table for people; `floors` is processor time divided by the floor."""
+    print(f"Floor: {report.floor_us:.1f} us (2 verifications, 1 signature, 2 SHA-256).\n")
+    print("scenario   rules  conns   cpu us  floors   req/s  p50 ms  p99 ms  stored")
+    for cell in sorted(report.cells, key=lambda c: (c.connections, c.scenario, c.rules)):
+        print(
+            f"{cell.scenario:<9}{cell.rules:>7,}{cell.connections:>7}{cell.cpu_us:>9.1f}"
+            f"{cell.cpu_us / report.floor_us:>8.2f}{cell.rps:>8,.0f}{cell.p50_ms:>8.2f}"
+            f"{cell.p99_ms:>8.2f}{cell.stored:>8.1%}"
+        )
+    print("\n  rules  idle MiB  after MiB")
+    for memory in report.memory:
+        print(f"{memory.rules:>7,}{memory.idle_mib:>10.1f}{memory.after_mib:>11.1f}")
+
+
+def compare_libraries(connections: list[int], requests: int, rounds: int) -> None:
+    """The same with faster libraries left out, without rules."""
+    for left_out in ((), ("uvloop",), ("orjson",), ("orjson", "uvloop")):
+        with tempfile.TemporaryDirectory(prefix="policybot-") as directory:
+            for name in left_out:
+                Path(directory, f"{name}.py").write_text("raise ImportError('left out')\n")
+            print(f"\n== without {' and '.join(left_out) or 'nothing: all libraries'}")
+            environment = {"PYTHONPATH": directory}
+            print_report(measure((0,), connections, requests, rounds, environment))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Measure what an answer of /sign costs.")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--requests", type=int, default=4_000, help="in each cell and round")
+    parser.add_argument("--rounds", type=int, default=3, help="the median of so many is shown")
+    parser.add_argument("--rules", type=int, nargs="+", default=[0, 1_000, 10_000])
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 16])
+    parser.add_argument(
+        "--libraries", action="store_true", help="compare with orjson and uvloop left out"
+    )
+    options = parser.parse_args()
+    remembered = 20_000
+    if not 100 <= options.requests <= remembered:
+        parser.error(f"--requests: 100 to {remembered:,}, what the server remembers")
+    if any(0 < number < 1_000 for number in options.rules):
+        parser.error("--rules: 0, or at least 1,000")
+    try:
+        if options.libraries:
+            compare_libraries(options.connections, options.requests, options.rounds)
+            return 0
+        report = measure(options.rules, options.connections, options.requests, options.rounds)
+    except WrongAnswers as error:
+        print(f"\nWrong answers: {error}", file=sys.stderr)
+        return 1
+    print_report(report)
+    if options.json is not None:
+        options.json.write_text(json.dumps(asdict(report), indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Who asks: the request's X-Matrix signature, checked with the key of the calling server.
+
+Specification: Server-Server API, "Request Authentication".
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from policybot.protocol.canonical_json import InvalidJson, JsonObject
+from policybot.protocol.signing import VerifyKey
+from policybot.protocol.xmatrix import (
+    InvalidAuthorization,
+    XMatrix,
+    parse_authorization,
+    request_bytes,
+)
+
+from .deadline import Deadline
+from .errors import BadJson, Unauthorized
+
+
+class RequestKeys(Protocol):
+    """Keys with which other servers sign requests: from memory, and fetched into it."""
+
+    def lookup(self, server: str, key_id: str, now_ms: int) -> VerifyKey | None: ...
+
+    async def fetch(self, server: str, key_id: str, timeout_s: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SignRequest:
+    """What a calling homeserver sent. ``uri`` is the request target exactly as sent, since the
+    caller signed it; ``authorization`` holds each Authorization header."""
+
+    method: str
+    uri: str
+    authorization: Sequence[str]
+    body: bytes
+
+
+class CallerCheck:
+    """Checks that a request comes from the server it names, and is meant for ``name``."""
+
+    def __init__(self, name: str, keys: RequestKeys, clock: Callable[[], int]) -> None:
+        self._name = name
+        self._keys = keys
+        self._clock = clock
+
+    def headers(self, request: SignRequest) -> tuple[XMatrix, ...]:
+        """The request's X-Matrix headers, at least one, all of one origin; not verified.
+
+        Raises:
+            Unauthorized: there is none, one is malformed, or another server is meant.
+        """
+        try:
+            headers = parse_authorization(request.authorization)
+        except InvalidAuthorization as error:
+            raise Unauthorized(str(error)) from None
+        if headers[0].destination not in (None, self._name):
+            raise Unauthorized(f"The request is meant for another server than {self._name}.")
+        return headers
+
+    async def authenticate(
+        self,
+        request: SignRequest,
+        headers: Sequence[XMatrix],
+        content: JsonObject,
+        deadline: Deadline,
+    ) -> None:
+        """Check the headers, waiting for a key that is not known.
+
+        Raises:
+            Unauthorized: none of them is signed with a current key of the calling server.
+        """
+        first = headers[0]
+        try:
+            message = request_bytes(
+                request.method, request.uri, first.origin, first.destination, content
+            )
+        except InvalidJson as error:
+            raise BadJson(str(error)) from None
+        unknown = self._verify(headers, message)
+        if unknown:
+            await self._keys.fetch(first.origin, unknown[0].key_id, deadline.left())
+            unknown = self._verify(unknown, message)
+        if unknown is None:
+            return
+        if unknown:
+            raise Unauthorized(f"The key of {first.origin} could not be fetched or has expired.")
+        raise Unauthorized(f"The request is not signed by the key of {first.origin}.")
+
+    def _verify(self, headers: Sequence[XMatrix], message: bytes) -> list[XMatrix] | None:
+        """None if one header verifies, else those whose key is not known."""
+        unknown = []
+        now = self._clock()
+        for header in headers:
+            key = self._keys.lookup(header.origin, header.key_id, now)
+            if key is None:
+                unknown.append(header)
+            elif key.verify(message, header.signature):
+                return None
+        return unknown

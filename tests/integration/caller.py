@@ -1,0 +1,127 @@
+"""Asking a policy server for signatures, as another homeserver does."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, TraceConfig
+
+from policybot.demo.bot_process import BotProcess
+from policybot.endpoint.paths import SIGN
+from policybot.protocol.canonical_json import JsonObject
+
+from .identity import Identity
+
+_ALL_BEGUN_DEADLINE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class SignAnswer:
+    """The policy server's answer. ``stored``: it says that this verdict survives its end."""
+
+    status: int
+    body: JsonObject
+    stored: bool
+
+    def same_as(self, other: "SignAnswer") -> bool:
+        """Whether both give the same verdict in the same words."""
+        return (self.status, self.body) == (other.status, other.body)
+
+
+class Caller:
+    """The homeserver ``identity``, which asks ``bot`` wherever it listens at the moment.
+
+    ``destination`` is the policy server's name.
+    """
+
+    def __init__(self, identity: Identity, bot: BotProcess, destination: str) -> None:
+        self._identity = identity
+        self._bot = bot
+        self._destination = destination
+
+    async def ask(self, event: JsonObject) -> SignAnswer:
+        """Ask about one event, on a connection of its own.
+
+        Raises:
+            ClientError, OSError: no answer came, or not the whole of it.
+        """
+        async with _session() as session:
+            return await self._ask(session, event)
+
+    async def ask_all(self, events: Sequence[JsonObject], at_once: int = 16) -> list[SignAnswer]:
+        """Ask about all events, several at a time; the answers are in their order.
+
+        Raises:
+            ClientError, OSError: as for ``ask``.
+        """
+        async with _session(limit=at_once) as session, asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._ask(session, event)) for event in events]
+            await asyncio.gather(*tasks)
+        return [task.result() for task in tasks]
+
+    async def ask_until_it_ends(
+        self,
+        events: Sequence[JsonObject],
+        answers: list[tuple[JsonObject, SignAnswer]],
+        enough: int,
+        end: asyncio.Event,
+        at_once: int = 16,
+    ) -> None:
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def asking(
+        self, events: Sequence[JsonObject]
+    ) -> AsyncIterator[list["asyncio.Task[SignAnswer]"]]:
+        """Ask about all events at once, each on a connection of its own; on entering, the policy
+        server has begun with each of them.
+
+        It is known to have begun because the body is sent only after its ``100 Continue``.
+        """
+        begun = asyncio.Semaphore(0)
+
+        async def body_was_sent(*_: object) -> None:
+            begun.release()
+
+        trace = TraceConfig()
+        trace.on_request_chunk_sent.append(body_was_sent)
+        async with _session(trace) as session:
+            tasks = [
+                asyncio.create_task(self._ask(session, event, expect_continue=True))
+                for event in events
+            ]
+            try:
+                async with asyncio.timeout(_ALL_BEGUN_DEADLINE):
+                    for _ in events:
+                        await begun.acquire()
+                yield tasks
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask(
+        self, session: ClientSession, event: JsonObject, *, expect_continue: bool = False
+    ) -> SignAnswer:
+        authorization = self._identity.authorization(self._destination, "POST", SIGN, event)
+        async with session.post(
+            f"{self._bot.url}{SIGN}",
+            data=json.dumps(event).encode(),
+            headers={"Authorization": authorization, "Content-Type": "application/json"},
+            expect100=expect_continue,
+        ) as response:
+            body: JsonObject = await response.json()
+            stored = response.headers.get("Policybot-Verdict") == "stored"
+            return SignAnswer(response.status, body, stored)
+
+
+def _session(*traces: TraceConfig, limit: int = 0) -> ClientSession:
+    return ClientSession(
+        connector=TCPConnector(limit=limit),
+        cookie_jar=DummyCookieJar(),
+        timeout=ClientTimeout(total=60),
+        trust_env=False,
+        trace_configs=list(traces),
+    )

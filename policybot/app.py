@@ -7,30 +7,21 @@ routes. So the same object runs on its own and inside another process.
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from mautrix.util.async_db import Database
 
 from . import __version__
-from .bot.client import HomeserverAway, MatrixClient, Refused, TokenRejected
-from .bot.commands import Commands
-from .bot.list_changes import ListChanges
-from .bot.list_commands import ListCommands
-from .bot.list_editor import ListEditor
-from .bot.moderation_rooms import ModerationRooms, ModerationRoomSettings
-from .bot.notices import Notices
-from .bot.policy_lists import PolicyLists
-from .bot.protected_rooms import ProtectedRooms
+from .bot.chat import Chat, ChatSettings, Pace, Shared, Tables
+from .bot.client import MatrixClient
+from .bot.moderation_rooms import ModerationRoomSettings
 from .bot.reply import Reply
-from .bot.report_text import Titles
-from .bot.reports import Reports, ReportTimes
-from .bot.room_commands import Condition, RoomCommands
-from .bot.room_protection import EndpointFault, RoomProtection
+from .bot.reports import ReportTimes
+from .bot.room_commands import Condition
+from .bot.room_protection import EndpointFault
 from .bot.sync import SyncBatch
-from .bot.updates import Updates
-from .bot.verdict_commands import VerdictCommands
 from .config import Config
 from .endpoint.routes import PolicyRoutes
 from .endpoint.sign import FailureAnswer, SignUseCase
@@ -38,7 +29,6 @@ from .federation.client import HttpClient
 from .federation.key_ring import KeyRing
 from .federation.notary import Notary
 from .federation.probe import ProbeOutcome, check_key_delivery, probe_endpoint
-from .policy.room import ModerationRoom, ProtectedRoom
 from .policy.rule_store import RuleStore
 from .protocol.identifier import server_of
 from .protocol.policy_event import PolicyServer
@@ -52,8 +42,6 @@ from .store.subscriptions import SubscriptionTable
 from .store.verdicts import VerdictStore
 
 FAULT_NOTICE_INTERVAL_S = 3600.0
-MAINTENANCE_INTERVAL_S = 3600.0
-FIND_AGAIN_S = 30.0
 PREFETCH_WAIT_S = 10.0
 KEY_CHECK_SERVERS = 5
 
@@ -82,32 +70,39 @@ class App:
 
     ``client`` talks to the homeserver, ``database`` is open and has the tables. After `load` the
     endpoint can answer; `start` begins what it needs; `connect` begins the chat side once the
-    client is logged in; `stop` ends all of it.
+    client is logged in; `stop` ends all of it. ``clock`` gives milliseconds since 1970.
     """
 
     def __init__(
-        self, config: Config, account: Account, client: MatrixClient, database: Database
+        self,
+        config: Config,
+        account: Account,
+        client: MatrixClient,
+        database: Database,
+        *,
+        clock: Callable[[], int] = now_ms,
+        pace: Pace | None = None,
     ) -> None:
         self._config = config
+        self._clock = clock
+        self._pace = pace or Pace()
         self._account = account
         self._client = client
         self._settings = Settings(database)
-        self._since_ts = now_ms()
+        self._since_ts = clock()
         self._faults_told_at = float("-inf")
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
-        self._key_is_new = False
-        self._rooms: dict[str, ProtectedRoom] = {}
-        self._moderation_values: dict[str, ModerationRoom] = {}
-        self._rules = RuleStore()
+        self._shared = Shared(rooms={}, moderation_rooms={}, rules=RuleStore())
+        self._chat: Chat | None = None
         self._database = database
         self._verdicts = VerdictStore(
-            database, clock=now_ms, keep_text_ms=config.reports.keep_text_ms
+            database, clock=clock, keep_text_ms=config.reports.keep_text_ms
         )
         name = config.policy_server.name
         self._http = HttpClient()
         self._notary = Notary(account.homeserver_url, name, self._http)
-        self._keys = KeyRing(self._notary, ServerKeyTable(database), now_ms)
+        self._keys = KeyRing(self._notary, ServerKeyTable(database), clock)
 
     # -- building --------------------------------------------------------------------------------
 
@@ -126,24 +121,23 @@ class App:
             )
         signing_key = await self._signing_key()
         instance_id = await self._settings.instance_id()
-        ours = PolicyServer(name, signing_key.public_key)
-        self._connect(ours, instance_id)
-        await self._moderation_rooms.load()
-        await self._protected_rooms.load()
-        await self._lists.load()
-        await self._reports.load()
+        self._public_key = signing_key.public_key
+        ours = PolicyServer(name, self._public_key)
+        self._chat = self._chat_side(ours, instance_id)
+        self._verdicts.on_refusal = self._chat.reports.wake
+        await self._chat.load()
         await self._keys.load()
         server = self._config.policy_server
         self._use_case = SignUseCase(
             name=name,
             signing_key=signing_key,
             bot_user_id=self._account.user_id,
-            rooms=self._rooms,
-            moderation_rooms=self._moderation_values,
-            rules=self._rules,
+            rooms=self._shared.rooms,
+            moderation_rooms=self._shared.moderation_rooms,
+            rules=self._shared.rules,
             keys=self._keys,
             verdicts=self._verdicts,
-            clock=now_ms,
+            clock=self._clock,
             contact=server.contact,
             keep_text=self._config.reports.keep_text_ms > 0,
             on_failure=FailureAnswer(server.on_failure.value),
@@ -161,135 +155,49 @@ class App:
             except InvalidKey as error:
                 raise StartFailed(f"policy_server.signing_key: {error}") from None
         stored = await self._settings.get(Setting.SIGNING_KEY)
-        self._key_is_new = stored is None
         if stored is None:
             stored = await self._settings.get_or_set(
                 Setting.SIGNING_KEY, SigningKey.generate().seed
             )
         return SigningKey.from_base64(stored)
 
-    def _connect(self, ours: PolicyServer, instance_id: str) -> None:
-        """Make the parts of the chat side and give each what it needs of the others."""
-        client, bot_user_id = self._client, self._account.user_id
-        prefix = self._config.command_prefix
-        self._notices = Notices(client, lambda: self._moderation_rooms.ids(), prefix)
-        self._moderation_rooms = ModerationRooms(
-            client,
-            ModerationRoomTable(self._database),
-            self._rules,
-            configured=[
+    def _chat_side(self, ours: PolicyServer, instance_id: str) -> Chat:
+        config = self._config
+        settings = ChatSettings(
+            bot_user_id=self._account.user_id,
+            prefix=config.command_prefix,
+            ours=ours,
+            moderation_rooms=[
                 ModerationRoomSettings(
                     room=room.room,
                     reports=room.reports,
                     lists=room.lists,
                     command_power_level=room.command_power_level,
                 )
-                for room in self._config.moderation_rooms
+                for room in config.moderation_rooms
             ],
-            values=self._moderation_values,
-            bot_user_id=bot_user_id,
-            on_encrypted=self._tell_encrypted,
-        )
-        self._protected_rooms = ProtectedRooms(
-            client,
-            RoomTable(self._database),
-            self._notices,
-            rooms=self._rooms,
-            ours=ours,
-            clock=now_ms,
-        )
-        self._lists = PolicyLists(
-            client,
-            self._rules,
-            RuleTable(self._database),
-            SubscriptionTable(self._database),
-            self._moderation_rooms,
-            self._notices,
-            lambda list_id, changes: self._list_changes.note(list_id, changes),
-        )
-        self._list_changes = ListChanges(
-            self._notices,
-            lambda list_id: [
-                self._moderation_rooms.reports_room(room_id)
-                for room_id in self._lists.followers(list_id)
-            ],
-            self._lists.title,
-            self._config.reports.interval_ms / 1000,
-        )
-        self._editor = ListEditor(
-            client, self._lists, self._moderation_rooms, bot_user_id=bot_user_id, clock=now_ms
-        )
-        titles = Titles(room=self._protected_rooms.name, policy_list=self._lists.title)
-        self._reports = Reports(
-            client,
-            self._verdicts,
-            ReportCursorTable(self._database),
-            self._moderation_rooms,
-            titles,
-            ReportTimes(
-                self._config.reports.first_delay_ms / 1000, self._config.reports.interval_ms / 1000
+            report_times=ReportTimes(
+                config.reports.first_delay_ms / 1000, config.reports.interval_ms / 1000
             ),
-            clock=now_ms,
-            prefix=prefix,
         )
-        self._verdicts.on_refusal = self._reports.wake
-        self._protection = RoomProtection(
-            client,
-            self._protected_rooms,
-            self._moderation_rooms,
-            _PublicEndpoint(self._config, instance_id, self._http),
-            _MemberKeys(self._notary, self._keys),
-            bot_user_id=bot_user_id,
-            clock=now_ms,
+        tables = Tables(
+            moderation_rooms=ModerationRoomTable(self._database),
+            rooms=RoomTable(self._database),
+            rules=RuleTable(self._database),
+            subscriptions=SubscriptionTable(self._database),
+            cursors=ReportCursorTable(self._database),
+            verdicts=self._verdicts,
         )
-        room_commands = RoomCommands(
-            client,
-            self._protection,
-            self._protected_rooms,
-            self._moderation_rooms,
-            self._lists,
-            self._verdicts,
-            self._condition,
-            bot_user_id=bot_user_id,
-            clock=now_ms,
-        )
-        list_commands = ListCommands(
-            client,
-            self._lists,
-            self._editor,
-            self._protected_rooms,
-            self._moderation_rooms,
-            titles,
-        )
-        verdict_commands = VerdictCommands(self._verdicts, titles)
-        self._commands = Commands(
-            client,
-            self._moderation_rooms,
-            self._notices,
-            {
-                "enable": room_commands.enable,
-                "disable": room_commands.disable,
-                "status": room_commands.status,
-                "watch": list_commands.watch,
-                "unwatch": list_commands.unwatch,
-                "lists": list_commands.lists,
-                "ban": list_commands.ban,
-                "unban": list_commands.unban,
-                "match": list_commands.match,
-                "why": verdict_commands.why,
-            },
-            bot_user_id=bot_user_id,
-            prefix=prefix,
-            clock=now_ms,
-        )
-        self._updates = Updates(
-            client,
-            self._moderation_rooms,
-            self._protected_rooms,
-            self._lists,
-            self._commands,
-            bot_user_id=bot_user_id,
-            on_moderation_room=self._entered,
+        return Chat(
+            self._client,
+            tables,
+            settings,
+            self._shared,
+            endpoint=_PublicEndpoint(config, instance_id, self._http),
+            keys=_MemberKeys(self._notary, self._keys),
+            condition=self._condition,
+            clock=self._clock,
+            pace=self._pace,
         )
 
     # -- life ------------------------------------------------------------------------------------
@@ -302,16 +210,15 @@ class App:
         log.info(
             "policybot %s signs as %s with key %s.",
             __version__,
-            self._protected_rooms.ours.via,
-            self._protected_rooms.ours.public_key,
+            self._config.policy_server.name,
+            self._public_key,
         )
 
     def connect(self) -> None:
         """Begin the chat side; the client is logged in from now on."""
-        self._spawn(self._notices.run(), "notices")
-        self._spawn(self._reports.run(), "reports")
-        self._spawn(self._list_changes.run(), "list changes")
-        self._spawn(self._look_after_rooms(), "rooms")
+        if self._chat is not None:
+            for name, work in self._chat.work().items():
+                self._spawn(work, name)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -339,9 +246,8 @@ class App:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if hasattr(self, "_commands"):
-            await self._commands.stop()
-            await self._updates.stop()
+        if self._chat is not None:
+            await self._chat.stop()
         await self._keys.stop()
         await self._verdicts.stop()
         await self._http.close()
@@ -360,71 +266,8 @@ class App:
 
     async def on_batch(self, batch: SyncBatch) -> None:
         """Take in what happened."""
-        await self._updates.take(batch)
-
-    async def _look_after_rooms(self) -> None:
-        """Find the rooms once the homeserver answers, then check hourly what is not settled."""
-        while True:
-            try:
-                await self._find_rooms()
-                break
-            except TokenRejected:
-                raise
-            except (HomeserverAway, Refused) as error:
-                log.warning("The rooms could not be read yet, trying again: %s", error)
-                await asyncio.sleep(FIND_AGAIN_S)
-        while True:
-            await asyncio.sleep(MAINTENANCE_INTERVAL_S)
-            try:
-                await self._protection.settle()
-                await self._protected_rooms.drop_ended()
-                for list_id in self._lists.list_ids():
-                    if self._lists.stale(list_id):
-                        await self._lists.read_again(list_id)
-            except TokenRejected:
-                raise
-            except (HomeserverAway, Refused) as error:
-                log.warning("The hourly check of the rooms was broken off: %s", error)
-
-    async def _find_rooms(self) -> None:
-        await self._moderation_rooms.find()
-        joined = set(await self._client.joined_rooms())
-        self._updates.ready(joined)
-        for moderation_room in self._moderation_rooms.ids():
-            await self._entered(moderation_room)
-        for list_id in self._lists.list_ids():
-            if list_id not in joined:
-                await self._lists.on_left(list_id)
-            else:
-                await self._lists.read_again(list_id)
-        others = {
-            room_id
-            for room_id in joined
-            if not self._moderation_rooms.is_ours(room_id) and not self._lists.watched(room_id)
-        }
-        for room_id in others:
-            if self._protected_rooms.record(room_id) is None:
-                await self._editor.find_own(room_id)
-        await self._protected_rooms.compare(
-            room_id for room_id in others if not self._lists.watched(room_id)
-        )
-        await self._protection.settle()
-        if self._key_is_new:
-            self._protected_rooms.tell_foreign_keys()
-
-    async def _entered(self, moderation_room: str) -> None:
-        """A moderation room was found or entered: follow its configured lists, and report to it
-        what it was not told."""
-        for text in self._moderation_rooms.settings(moderation_room).lists:
-            try:
-                list_id = await self._client.join(text)
-                if self._lists.find(moderation_room, list_id) is None:
-                    await self._lists.watch(moderation_room, list_id)
-            except Refused as error:
-                notice = Reply.problem("The configured list ").code(text)
-                notice.text(" cannot be read: ").name(error.message)
-                self._notices.tell(moderation_room, notice)
-        self._reports.wake()
+        if self._chat is not None:
+            await self._chat.take(batch)
 
     # -- telling ---------------------------------------------------------------------------------
 
@@ -435,15 +278,15 @@ class App:
             return
         self._faults_told_at = now
         signed = self._config.policy_server.on_failure.value == "sign"
-        record = self._protected_rooms.record(room_id)
+        if self._chat is None:
+            return
+        rooms = self._chat.protected_rooms
+        record = rooms.record(room_id)
         notice = Reply.problem("I failed to judge an event in ")
-        notice.name(self._protected_rooms.name(room_id)).text(" by a fault of mine, and ")
+        notice.name(rooms.name(room_id)).text(" by a fault of mine, and ")
         notice.text("signed it unchecked" if signed else "refused it")
         notice.text(". The operator finds the details in my log. I say this once an hour at most.")
-        self._notices.tell(record.moderation_room if record is not None else "", notice)
-
-    def _tell_encrypted(self, room_id: str) -> None:
-        self._updates.tell_encrypted(room_id, self._notices)
+        self._chat.notices.tell(record.moderation_room if record is not None else "", notice)
 
     def _condition(self) -> Condition:
         faults = []

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from mautrix.util.async_db import Database
-
 from .app import Account, App, StartFailed
 from .bot.client import MatrixClient, TokenRejected, open_api
 from .bot.sync import SyncLoop

@@ -233,6 +233,9 @@ class SignUseCase:
         not: by what is left, and without storing a verdict that would cover content unseen."""
         self.counts["content hash wrong"] += 1
         decision = await self._decide(pdu, caller, key, message, deadline)
+        submitted = self._submitted.get(key)  # of the full event, which came meanwhile
+        if submitted is not None:
+            return await self._stand(pdu, key, message, submitted)
         standing = self._verdicts.submit(Decision(key, decision.signed), keep=False)
         await asyncio.wait({standing}, timeout=self._waits.store)
         known = standing.done() and not standing.cancelled()

@@ -45,6 +45,7 @@ class FakeHomeserver:
         self.signing_key = SigningKey.generate()
         self.key_documents: dict[str, JsonObject] = {}
         self.creatable = True
+        self.encrypts_new_rooms = False
         self.url = ""
         self._clock = Clock()
         self._tokens: dict[str, tuple[str, str]] = {}
@@ -163,6 +164,11 @@ class FakeHomeserver:
             for event in self.rooms[room_id].since(0)
             if event["type"] == "m.room.message" and event["sender"] == sender
         ]
+
+    @property
+    def position(self) -> int:
+        """The position of the latest event, as sync counts."""
+        return self._clock.position
 
     def calls(self, method: str, path_part: str) -> list[Request]:
         """The requests that came for a path."""
@@ -358,6 +364,9 @@ class FakeHomeserver:
             power_levels=body.get("power_level_content_override"),
             creation_content=body.get("creation_content"),
         )
+        if self.encrypts_new_rooms:
+            content = {"algorithm": "m.megolm.v1.aes-sha2"}
+            self.rooms[room_id].append(user_id, "m.room.encryption", content, "")
         for event in body.get("initial_state", ()):
             self.rooms[room_id].append(
                 user_id, event["type"], event["content"], event.get("state_key", "")

@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, TraceConfig
+from aiohttp import (
+    ClientError,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+    TraceConfig,
+)
 
 from policybot.demo.bot_process import BotProcess
 from policybot.endpoint.paths import SIGN
@@ -56,20 +63,27 @@ class Caller:
         Raises:
             ClientError, OSError: as for ``ask``.
         """
-        async with _session(limit=at_once) as session, asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._ask(session, event)) for event in events]
-            await asyncio.gather(*tasks)
-        return [task.result() for task in tasks]
+        async with _session(limit=at_once) as session:
+            return await asyncio.gather(*(self._ask(session, event) for event in events))
 
-    async def ask_until_it_ends(
-        self,
-        events: Sequence[JsonObject],
-        answers: list[tuple[JsonObject, SignAnswer]],
-        enough: int,
-        end: asyncio.Event,
-        at_once: int = 16,
-    ) -> None:
-        raise NotImplementedError
+    async def answers(
+        self, events: Sequence[JsonObject], at_once: int = 16
+    ) -> AsyncIterator[tuple[JsonObject, SignAnswer]]:
+        """Ask about all events, several at a time, and tell the answers as they come.
+
+        An event whose answer does not come is left out: the policy server may end meanwhile.
+        """
+
+        async def ask(event: JsonObject) -> tuple[JsonObject, SignAnswer] | None:
+            try:
+                return event, await self._ask(session, event)
+            except (ClientError, OSError):
+                return None
+
+        async with _session(limit=at_once) as session:
+            for task in asyncio.as_completed([ask(event) for event in events]):
+                if (answer := await task) is not None:
+                    yield answer
 
     @asynccontextmanager
     async def asking(

@@ -13,6 +13,8 @@ from policybot.demo.cast import Cast, gather_cast
 from policybot.demo.network import Network, running_network
 from policybot.demo.requirements import what_is_missing
 
+from .federation_server import FederationServer
+
 _SUFFIXES = itertools.count(1)
 
 
@@ -86,3 +88,12 @@ async def make_bot(network: Network, tmp_path: Path) -> AsyncIterator[MakeBot]:
         await bot.stop()
         print(f"--- {bot.process.name}", *bot.log_tail(200), sep="\n")
     network.route_policy_to(None)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def third_server(network: Network) -> AsyncIterator[FederationServer]:
+    """A homeserver of the tests' own, new to everyone."""
+    server = FederationServer(network.certificates)
+    await server.start()
+    yield server
+    await server.stop()

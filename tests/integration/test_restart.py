@@ -1,0 +1,136 @@
+"""An answer that was given stands: over a restart, a crash, and an end in the middle of work."""
+
+import asyncio
+
+from policybot.demo import acts
+from policybot.demo.cast import Cast
+from policybot.protocol.canonical_json import JsonObject
+from policybot.protocol.room_version import RoomVersion, room_version
+
+from .caller import Caller, SignAnswer
+from .conftest import MakeBot, MakeCast
+from .federation_server import FederationServer
+from .identity import Identity
+from .orders import obeyed
+
+SIGNED, REFUSED = 200, 400
+
+
+class Quarrel:
+    """Two users of the third server, one of them banned. ``turn`` bans the other instead."""
+
+    def __init__(self, cast: Cast, identity: Identity, version: RoomVersion) -> None:
+        self.banned = f"@one:{identity.name}"
+        self.free = f"@two:{identity.name}"
+        self._cast = cast
+        self._identity = identity
+        self._version = version
+
+    async def begin(self) -> None:
+        await obeyed(self._cast, f"!policy ban {self.banned} quarrel")
+
+    async def turn(self) -> None:
+        await obeyed(self._cast, f"!policy unban {self.banned}")
+        self.banned, self.free = self.free, self.banned
+        await self.begin()
+
+    def message_of(self, sender: str, text: str) -> JsonObject:
+        return self._identity.message(self._version, self._cast.lounge, sender, text)
+
+    def messages(self, count: int, text: str) -> list[JsonObject]:
+        """So many different messages by both in turn."""
+        both = (self.banned, self.free)
+        return [self.message_of(both[n % 2], f"{text} {n}") for n in range(count)]
+
+    def status_by_lists(self, event: JsonObject) -> int:
+        """What the lists of now make of an event that nobody has asked about."""
+        return REFUSED if event["sender"] == self.banned else SIGNED
+
+
+async def test_the_same_event_gets_the_same_answer_after_restart_and_changed_lists(
+    make_cast: MakeCast, make_bot: MakeBot, third_server: FederationServer
+) -> None:
+    cast = await make_cast(room_version="11")
+    bot = await make_bot(cast, start=False)
+    await acts.start_bot(bot, cast)
+    await acts.enable(cast)
+    quarrel = Quarrel(cast, third_server.identity, room_version("11"))
+    await quarrel.begin()
+    caller = Caller(third_server.identity, bot, cast.moderator.server)
+
+    events = quarrel.messages(2, "before")
+    before = await caller.ask_all(events)
+    assert [answer.status for answer in before] == [REFUSED, SIGNED]
+    assert all(answer.stored for answer in before)
+
+    await bot.restart()
+    await quarrel.turn()
+    for event, answer in zip(events, before, strict=True):
+        assert (await caller.ask(event)).same_as(answer)
+    await bot.restart()
+    for event, answer in zip(events, before, strict=True):
+        assert (await caller.ask(event)).same_as(answer)
+
+    after = await caller.ask_all([quarrel.message_of(e["sender"], "after") for e in events])
+    assert [answer.status for answer in after] == [SIGNED, REFUSED]
+
+
+async def test_a_killed_bot_loses_no_verdict_that_it_called_stored(
+    make_cast: MakeCast, make_bot: MakeBot, third_server: FederationServer
+) -> None:
+    cast = await make_cast(room_version="10")
+    bot = await make_bot(cast, start=False)
+    await acts.start_bot(bot, cast)
+    await acts.enable(cast)
+    quarrel = Quarrel(cast, third_server.identity, room_version("10"))
+    await quarrel.begin()
+    caller = Caller(third_server.identity, bot, cast.moderator.server)
+
+    stored: list[tuple[JsonObject, SignAnswer]] = []
+    for enough in (1, 30, 150):
+        answered = 0
+        async for event, answer in caller.answers(quarrel.messages(200, f"burst {enough}")):
+            answered += 1
+            if answered == enough:
+                await bot.kill()
+            assert answer.status == quarrel.status_by_lists(event)
+            if answer.stored:
+                stored.append((event, answer))
+        assert enough <= answered < 200
+        await bot.start()
+
+    await quarrel.turn()
+    assert len(stored) > 100
+    again = await caller.ask_all([event for event, _ in stored])
+    assert all(new.same_as(old) for new, (_, old) in zip(again, stored, strict=True))
+    fresh = quarrel.messages(2, "fresh")
+    assert [answer.status for answer in await caller.ask_all(fresh)] == [REFUSED, SIGNED]
+
+
+async def test_sigterm_leaves_no_request_without_its_answer(
+    make_cast: MakeCast, make_bot: MakeBot, third_server: FederationServer
+) -> None:
+    cast = await make_cast(room_version="11")
+    bot = await make_bot(cast, start=False)
+    await acts.start_bot(bot, cast)
+    await acts.enable(cast)
+    quarrel = Quarrel(cast, third_server.identity, room_version("11"))
+    await quarrel.begin()
+    caller = Caller(third_server.identity, bot, cast.moderator.server)
+
+    # Nobody has asked for this server's key yet: as long as it is held back, every request waits.
+    third_server.hold_keys()
+    events = quarrel.messages(40, "burst")
+    async with caller.asking(events) as tasks:
+        ending = asyncio.create_task(bot.stop())
+        await bot.process.wait_for_line("Stopping.", 10)
+        third_server.give_keys()
+        answers = [await task for task in tasks]
+        assert await ending == 0
+    assert [answer.status for answer in answers] == [quarrel.status_by_lists(e) for e in events]
+    assert all(answer.stored for answer in answers)
+
+    await bot.start()
+    await quarrel.turn()
+    again = await caller.ask_all(events)
+    assert all(new.same_as(old) for new, old in zip(again, answers, strict=True))

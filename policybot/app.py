@@ -15,7 +15,7 @@ from mautrix.util.async_db import Database
 
 from . import __version__
 from .bot.chat import Chat, ChatSettings, Pace, Shared, Tables
-from .bot.client import MatrixClient
+from .bot.client import MatrixClient, TokenRejected
 from .bot.moderation_rooms import ModerationRoomSettings
 from .bot.reply import Reply
 from .bot.reports import ReportTimes
@@ -218,12 +218,26 @@ class App:
         """Begin the chat side; the client is logged in from now on."""
         if self._chat is not None:
             for name, work in self._chat.work().items():
-                self._spawn(work, name)
+                self._spawn(name, work)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
+    def _spawn(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = asyncio.create_task(self._keep_running(name, work), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+
+    async def _keep_running(
+        self, name: str, work: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Begin a part again when it fails: the endpoint must go on answering, whatever happens
+        to the chat side. Only a rejected token ends the process."""
+        while True:
+            try:
+                await work()
+            except TokenRejected:
+                raise
+            except Exception:
+                log.exception("A part (%s) failed; it begins again.", name)
+            await asyncio.sleep(self._pace.restart)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

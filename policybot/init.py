@@ -105,12 +105,16 @@ async def prepare(answers: Answers) -> str:
     client = MatrixClient(open_api(answers.url))
     try:
         login = await client.login(answers.user_id, answers.password)
-        client.use_token(login.access_token)
+        if login.user_id != answers.user_id:
+            raise InitFailed(f"The login is for {login.user_id}, not for {answers.user_id}.")
+        client.use_token(config_value.line(login.access_token, "the access token"))
         room = await _moderation_room(client, answers)
     except Refused as error:
         raise InitFailed(f"The homeserver refused: {error.message or error.errcode}.") from None
     except HomeserverAway as error:
         raise InitFailed(f"The homeserver at {answers.url}: {error}.") from None
+    except ConfigError as error:
+        raise InitFailed(f"The homeserver gave something odd. {error}") from None
     finally:
         await client.close()
     return configuration(answers, room, login.access_token)

@@ -1,5 +1,6 @@
 """`policybot init` against a small homeserver: what is asked, made and written."""
 
+import json
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,12 +110,23 @@ async def test_a_homeserver_that_is_no_homeserver(homeserver: FakeHomeserver) ->
         await prepare(answers(homeserver.url))
 
 
-async def test_odd_things_from_the_homeserver_write_nothing(homeserver: FakeHomeserver) -> None:
-    login = '{"user_id": "@x:y", "device_id": "D", "access_token": "a\\nb"}'
-    homeserver.fault("POST", "login", Fault(200, body=login))
-    homeserver.fault("POST", "createRoom", Fault(200, body='{"room_id": "!room:example.org"}'))
+@pytest.mark.parametrize(
+    ("user_id", "token", "room", "told"),
+    [
+        (BOT, "a\nb", "!room:example.org", "the access token: write one line"),
+        (BOT, "", "!room:example.org", "the access token: write text that is not empty"),
+        (BOT, "t", "!room\n:example.org", "write one line"),
+        ("@x:y", "t", "!room:example.org", "The login is for @x:y, not for"),
+    ],
+)
+async def test_odd_things_from_the_homeserver_write_nothing(
+    homeserver: FakeHomeserver, user_id: str, token: str, room: str, told: str
+) -> None:
+    login = {"user_id": user_id, "device_id": "D", "access_token": token}
+    homeserver.fault("POST", "login", Fault(200, body=json.dumps(login)))
+    homeserver.fault("POST", "createRoom", Fault(200, body=json.dumps({"room_id": room})))
     homeserver.fault("GET", "m.room.encryption", Fault(404, "M_NOT_FOUND"))
-    with pytest.raises(InitFailed, match="access_token: write one line"):
+    with pytest.raises(InitFailed, match=told):
         await prepare(answers(homeserver.url))
 
 
@@ -123,7 +135,7 @@ async def test_odd_things_from_the_homeserver_write_nothing(homeserver: FakeHome
     ["plain", 'quo"te', "back\\slash", "# no comment", "{a: b}", "é€ 🙂", "'", "null", "1"],
 )
 def test_whatever_is_in_a_value_it_is_read_as_it_was(token: str) -> None:
-    room = "#möd: {x}:example.org".replace(" ", "")
+    room = "#mö{d}#'\\\"x:example.org"
     given = Answers("https://matrix.example.org/{a}'\"", "@p'{o}:example.org", "", room, None)
     config = parse_config(yaml.safe_load(configuration(given, room, token)))
     assert config.moderation_rooms[0].room == room

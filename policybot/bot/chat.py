@@ -74,11 +74,13 @@ class Shared:
 @dataclass(frozen=True, slots=True)
 class Pace:
     """Seconds: until a command is shown to be seen, between tries to find the rooms, between two
-    checks of what is not settled. ``read_back``: how a state event is read back."""
+    checks of what is not settled, until a part that failed begins again. ``read_back``: how a
+    state event is read back."""
 
     slow: float = SLOW_S
     find_again: float = 30.0
     maintenance: float = 3600.0
+    restart: float = 10.0
     read_back: ReadBack = ReadBack()
 
 
@@ -222,13 +224,14 @@ class Chat:
         await self.lists.load()
         await self.reports.load()
 
-    def work(self) -> Mapping[str, Coroutine[Any, Any, None]]:
-        """What runs for ever in the background, by name, once the client is logged in."""
+    def work(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What is to run for ever in the background, by name, once the client is logged in; it
+        can be begun again after an error."""
         return {
-            "notices": self.notices.run(),
-            "reports": self.reports.run(),
-            "list changes": self._list_changes.run(),
-            "rooms": self._look_after_rooms(),
+            "notices": self.notices.run,
+            "reports": self.reports.run,
+            "list changes": self._list_changes.run,
+            "rooms": self._look_after_rooms,
         }
 
     async def take(self, batch: SyncBatch) -> None:

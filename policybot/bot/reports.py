@@ -90,6 +90,7 @@ class Reports:
     async def run(self) -> None:
         """Report what is stored, for ever."""
         loop = asyncio.get_running_loop()
+        self._wake.set()  # what was stored before, also before an error ended the last run
         while True:
             await self._wake.wait()
             due = max(

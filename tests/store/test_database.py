@@ -3,9 +3,10 @@
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from mautrix.util.async_db import Database
@@ -93,21 +94,33 @@ async def test_path_is_a_directory(tmp_path: Path) -> None:
     assert "cannot be written" in await refused(f"sqlite://{tmp_path}")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-@pytest.mark.parametrize("protect", ["file", "directory"])
-async def test_not_writable(tmp_path: Path, protect: str) -> None:
-    directory = tmp_path / "data"
-    directory.mkdir()
-    file = directory / "bot.db"
-    async with opened(f"sqlite://{file}"):
-        pass
-    target = file if protect == "file" else directory
-    mode = target.stat().st_mode
-    target.chmod(0o500)
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Without the powers of root, who may write everywhere."""
+    if os.geteuid() != 0:
+        yield
+        return
+    nobody = 65534
+    os.setresuid(nobody, nobody, 0)
     try:
-        assert "cannot be written" in await refused(f"sqlite://{file}")
+        yield
     finally:
-        target.chmod(mode)
+        os.setresuid(0, 0, 0)
+
+
+@pytest.mark.parametrize("protect", ["file", "directory"])
+async def test_not_writable(protect: str) -> None:
+    # Not in tmp_path, whose parents only root may enter.
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        file = directory / "bot.db"
+        async with opened(f"sqlite://{file}"):
+            pass
+        file.chmod(0o444 if protect == "file" else 0o666)
+        directory.chmod(0o777 if protect == "file" else 0o555)
+        with ordinary_user():
+            assert "cannot be written" in await refused(f"sqlite://{file}")
+        directory.chmod(0o700)
 
 
 @pytest.mark.parametrize(

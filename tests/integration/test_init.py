@@ -1,0 +1,36 @@
+"""What `policybot init` makes, on a real homeserver."""
+
+import pytest
+import yaml
+
+from policybot.config import parse_config
+from policybot.demo.network import Network
+from policybot.demo.user import MatrixRefusal
+from policybot.init import Answers, prepare
+
+from .conftest import MakeCast
+
+
+async def test_the_moderator_owns_the_new_room_and_strangers_cannot_enter(
+    network: Network, make_cast: MakeCast
+) -> None:
+    cast = await make_cast()
+    bot, moderator = cast.bot, cast.moderator
+    given = Answers(network.hs1.url, bot.user_id, bot.account.password, None, moderator.user_id)
+    config = parse_config(yaml.safe_load(await prepare(given)))
+    room_id = config.moderation_rooms[0].room
+
+    await moderator.join(room_id)
+    assert await moderator.state_event(room_id, "m.room.join_rules") == {"join_rule": "invite"}
+    with pytest.raises(MatrixRefusal) as refusal:
+        await moderator.state_event(room_id, "m.room.encryption")
+    assert refusal.value.status == 404
+    with pytest.raises(MatrixRefusal):
+        await cast.visitor.join(room_id, [network.hs1.name])
+    # As much as the bot, in a room version where creators have no level too.
+    await moderator.send_state(room_id, "m.room.name", {"name": "Ours"})
+    levels = await moderator.state_event(room_id, "m.room.power_levels")
+    assert levels is not None
+    await moderator.send_state(
+        room_id, "m.room.power_levels", {**levels, "users": {**levels["users"], "@x:y": 50}}
+    )

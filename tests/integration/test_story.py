@@ -1,0 +1,153 @@
+"""The whole of it on two real homeservers, in each of the newer room versions."""
+
+import pytest
+
+from policybot.demo import acts
+from policybot.demo.cast import body_of
+from policybot.demo.homeserver import Homeserver
+from policybot.demo.network import Network
+from policybot.demo.user import MatrixRefusal, User
+from policybot.protocol.event_hash import signing_bytes
+from policybot.protocol.policy_event import POLICY_EVENT
+from policybot.protocol.room_version import RoomVersion, room_version
+from policybot.protocol.signing import POLICY_SERVER_KEY_ID, VerifyKey
+
+from .conftest import MakeBot, MakeCast
+from .orders import obeyed
+
+REPORTS = {"first_delay": "0s", "interval": "1s"}
+
+
+async def refusal_of(user: User, room_id: str, text: str) -> str:
+    """Let somebody send what must be refused, and return what his homeserver tells him."""
+    with pytest.raises(MatrixRefusal) as refusal:
+        await user.send_text(room_id, text)
+    assert (refusal.value.status, refusal.value.errcode) == (400, "M_FORBIDDEN")
+    return refusal.value.error
+
+
+def reference_in(text: str) -> str:
+    code = acts.REFERENCE_CODE.search(text)
+    assert code is not None, text
+    return code.group()
+
+
+class Seal:
+    """The policy server's signature, as a room's state event announces it."""
+
+    def __init__(self, name: str, public_key: str, version: RoomVersion) -> None:
+        self._name = name
+        self._key = VerifyKey.from_base64(public_key)
+        self._version = version
+
+    async def is_on(self, event_id: str, homeserver: Homeserver) -> bool:
+        """Whether the homeserver's copy of the event carries it, and it is right."""
+        event = await homeserver.stored_event(event_id)
+        signature = event["signatures"].get(self._name, {}).get(POLICY_SERVER_KEY_ID)
+        return signature is not None and self._key.verify(
+            signing_bytes(event, self._version), signature
+        )
+
+
+async def seen_of(watcher: User, room_id: str, sender: User, marker: str) -> list[str]:
+    """What the watcher saw of the sender until the event ``marker`` came."""
+    await watcher.wait_for_event_id(room_id, marker)
+    events = watcher.seen.events(room_id)
+    return [body_of(event) for event in events if event["sender"] == sender.user_id]
+
+
+@pytest.mark.parametrize("version", ["10", "11", "12"])
+async def test_from_enable_to_disable(
+    network: Network, make_cast: MakeCast, make_bot: MakeBot, version: str
+) -> None:
+    cast = await make_cast(room_version=version)
+    room = cast.lounge
+    bot = await make_bot(cast, start=False, reports=REPORTS)
+    await acts.start_bot(bot, cast)
+    await acts.enable(cast)
+    create = await cast.visitor.state_event(room, "m.room.create")
+    assert create is not None and create["room_version"] == version
+    policy = await cast.visitor.state_event(room, POLICY_EVENT)
+    assert policy is not None and policy["via"] == network.hs1.name
+    seal = Seal(policy["via"], policy["public_keys"]["ed25519"], room_version(version))
+
+    # Who is not banned talks, and the signature travels with the message.
+    welcome = await cast.spammer.send_text(room, "hello, I am new here")
+    await cast.moderator.wait_for_event_id(room, welcome)
+    assert await seal.is_on(welcome, network.hs2)
+    assert await seal.is_on(welcome, network.hs1)
+
+    # Who is banned is told so by his own homeserver, and nobody else sees it.
+    await obeyed(cast, f"!policy ban {cast.spammer.user_id} advertising")
+    told = await refusal_of(cast.spammer, room, "cheap watches")
+    assert told.startswith("This was not accepted by the moderation of this room.")
+    code = reference_in(told)
+    marker = await cast.visitor.send_text(room, "what a quiet evening")
+    for watcher in (cast.moderator, cast.visitor):
+        assert await seen_of(watcher, room, cast.spammer, marker) == ["", "hello, I am new here"]
+
+    # The moderators hear of it and can ask why.
+    report = await cast.moderator.wait_for_event(
+        cast.moderation_room,
+        lambda event: event["sender"] == cast.bot.user_id and code in body_of(event),
+    )
+    assert cast.spammer.user_id in body_of(report)
+    assert "cheap watches" not in body_of(report)
+    why = await obeyed(cast, f"!policy why {code}")
+    assert cast.spammer.user_id in why and "advertising" in why
+    assert network.hs2.name in why
+
+    # What is undone lets him pass again.
+    await obeyed(cast, f"!policy unban {cast.spammer.user_id}")
+    sorry = await cast.spammer.send_text(room, "sorry")
+    await cast.moderator.wait_for_event_id(room, sorry)
+    assert await seal.is_on(sorry, network.hs1)
+
+    # Afterwards the room is as before.
+    await obeyed(cast, f"!policy disable {cast.lounge_alias}")
+    for user in (cast.moderator, cast.visitor):
+        gone = await user.wait_for_event(
+            room, lambda event: event["type"] == POLICY_EVENT and event["content"] == {}
+        )
+        assert gone["sender"] == cast.bot.user_id
+        assert await user.state_event(room, POLICY_EVENT) == {}
+    night = await cast.visitor.send_text(room, "good night")
+    await cast.moderator.wait_for_event_id(room, night)
+    assert not await seal.is_on(night, network.hs2)
+
+
+async def test_users_of_the_shared_name_are_checked_everywhere_but_at_home(
+    network: Network, make_cast: MakeCast, make_bot: MakeBot
+) -> None:
+    cast = await make_cast()
+    room = cast.lounge
+    neighbour = await network.hs1.register("neighbour")
+    rogue = await network.hs1.register("rogue")
+    for user in (neighbour, rogue):
+        await user.join(room)
+    bot = await make_bot(cast, start=False)
+    await acts.start_bot(bot, cast)
+    enabled = await obeyed(cast, f"!policy enable {room}")
+    assert "are not checked on" in enabled
+    await cast.visitor.wait_for_event(
+        room, lambda event: event["type"] == POLICY_EVENT and event["content"] != {}
+    )
+    policy = await cast.visitor.state_event(room, POLICY_EVENT)
+    assert policy is not None
+    create = await cast.visitor.state_event(room, "m.room.create")
+    assert create is not None
+    seal = Seal(
+        policy["via"], policy["public_keys"]["ed25519"], room_version(create["room_version"])
+    )
+    banned = await obeyed(cast, f"!policy ban {rogue.user_id} spam")
+    assert network.hs1.name in banned
+
+    # hs1 does not ask the policy server of its own name, hs2 asks for what comes from there.
+    spam = await rogue.send_text(room, "cheap watches")
+    marker = await neighbour.send_text(room, "good morning")
+    assert not await seal.is_on(marker, network.hs1)
+    assert await seen_of(cast.visitor, room, rogue, marker) == [""]
+    assert await seal.is_on(marker, network.hs2)
+    assert await seen_of(cast.moderator, room, rogue, marker) == ["", "cheap watches"]
+    why = await obeyed(cast, f"!policy why {spam}")
+    assert rogue.user_id in why and network.hs2.name in why

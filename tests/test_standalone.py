@@ -1,0 +1,294 @@
+"""`policybot run` as a process: how it starts, why it refuses, and how it ends."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from policybot.endpoint.paths import HEALTH, SIGN
+from policybot.store.database import open_database
+from policybot.store.settings import Setting, Settings
+
+from .bot.conftest import homeserver
+from .bot.fake_homeserver import FakeHomeserver, Fault
+from .command import BOT, DEADLINE_S, Ended, policybot, running, terminated, write_config
+
+__all__ = ["homeserver"]
+
+NOBODY_THERE = "http://127.0.0.1:1"
+VERBOSE = {"logging": {"level": "INFO"}}
+
+
+def sentence(ended: Ended) -> str:
+    """The one line on stderr of a refusal."""
+    assert (ended.code, ended.out) == (1, ""), ended.err
+    assert ended.err.startswith("policybot: ") and ended.err.count("\n") == 1, ended.err
+    return ended.err.removeprefix("policybot: ").rstrip("\n")
+
+
+async def refusal(directory: Path) -> str:
+    return sentence(await policybot("run", directory=directory))
+
+
+async def stored(directory: Path, name: Setting) -> str | None:
+    database = await open_database(f"sqlite://{directory / 'policybot.db'}")
+    try:
+        return await Settings(database).get(name)
+    finally:
+        await database.stop()
+
+
+# -- a good life ---------------------------------------------------------------------------------
+
+
+async def test_it_answers_while_the_homeserver_is_away_and_stops_when_told(tmp_path: Path) -> None:
+    file = write_config(tmp_path, {"url": NOBODY_THERE, "access_token": "t"}, standalone=VERBOSE)
+    async with running(file) as (process, url), aiohttp.ClientSession(url) as session:
+        await process.wait_for_line("does not answer, trying again", DEADLINE_S)
+        async with session.get(HEALTH) as response:
+            assert (response.status, await response.text()) == (200, "ok")
+        async with session.post(SIGN, json={}) as response:
+            assert response.status == 401
+            assert response.headers["Policybot-Instance"] == await stored(
+                tmp_path, Setting.INSTANCE_ID
+            )
+        assert await terminated(process) == 0
+        assert process.log_tail(1)[0].endswith("Stopping.")
+
+
+async def test_an_interrupt_ends_it_too(tmp_path: Path) -> None:
+    file = write_config(tmp_path, {"url": NOBODY_THERE, "access_token": "t"}, standalone=VERBOSE)
+    async with running(file) as (process, _):
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)
+        await process.wait_for_end(DEADLINE_S)
+        assert process.exit_code == 0
+
+
+async def test_a_request_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
+    file = write_config(tmp_path, {"url": NOBODY_THERE, "access_token": "t"}, standalone=VERBOSE)
+    async with running(file) as (process, url), asyncio.timeout(DEADLINE_S):
+        address = urlsplit(url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        head = f"POST {SIGN} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n"
+        writer.write(f"{head}\r\n".encode())
+        # Only now it is known that the request is in the hands of its handler.
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGTERM)
+        await process.wait_for_line("Stopping.", DEADLINE_S)
+        writer.write(b"{}")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+        writer.close()
+        await writer.wait_closed()
+        await process.wait_for_end(DEADLINE_S)
+        assert process.exit_code == 0
+
+
+async def test_a_request_that_never_ends_does_not_keep_it(tmp_path: Path) -> None:
+    file = write_config(tmp_path, {"url": NOBODY_THERE, "access_token": "t"}, standalone=VERBOSE)
+    async with running(file) as (process, url):
+        address = urlsplit(url)
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        await writer.drain()
+        assert await terminated(process) == 0
+        writer.close()
+
+
+@pytest.mark.parametrize("without", ["uvloop", "orjson"])
+async def test_it_runs_without_the_faster_parts(tmp_path: Path, without: str) -> None:
+    code = (
+        f"import sys; sys.modules['{without}'] = None; "
+        "from policybot.cli import main; sys.exit(main())"
+    )
+    file = write_config(tmp_path, {"url": NOBODY_THERE, "access_token": "t"}, standalone=VERBOSE)
+    command = (sys.executable, "-W", "error", "-c", code)
+    async with running(file, command=command) as (process, url):
+        async with aiohttp.ClientSession(url) as session, session.get(HEALTH) as response:
+            assert response.status == 200
+        assert await terminated(process) == 0
+
+
+# -- the account ---------------------------------------------------------------------------------
+
+
+async def test_a_password_is_used_once(homeserver: FakeHomeserver, tmp_path: Path) -> None:
+    homeserver.passwords[BOT] = "secret"
+    file = write_config(
+        tmp_path, {"url": homeserver.url, "password": "secret"}, standalone=VERBOSE
+    )
+    for _ in range(2):
+        homeserver.requests.clear()
+        async with running(file) as (process, _):
+            await homeserver.wait_for(lambda: homeserver.calls("GET", "sync"))
+            assert await terminated(process) == 0
+        assert "secret" not in "\n".join(process.log)
+    assert not homeserver.calls("POST", "login")
+
+    token = await stored(tmp_path, Setting.ACCESS_TOKEN)
+    assert token is not None
+    homeserver.revoke(token)
+    homeserver.requests.clear()
+    async with running(file) as (process, _):
+        await homeserver.wait_for(lambda: homeserver.calls("GET", "sync"))
+        assert await terminated(process) == 0
+    (login,) = homeserver.calls("POST", "login")
+    assert login.json["device_id"] == await stored(tmp_path, Setting.DEVICE_ID) == "NEWDEVICE"
+
+
+async def test_a_dead_token(homeserver: FakeHomeserver, tmp_path: Path) -> None:
+    write_config(tmp_path, {"url": homeserver.url, "access_token": "dead"})
+    text = await refusal(tmp_path)
+    assert text.startswith("The homeserver does not take the bot's access token")
+    assert "standalone.homeserver" in text
+
+
+async def test_a_dead_token_is_not_replaced_by_the_password(
+    homeserver: FakeHomeserver, tmp_path: Path
+) -> None:
+    homeserver.passwords[BOT] = "secret"
+    write_config(tmp_path, {"url": homeserver.url, "access_token": "dead", "password": "secret"})
+    assert "access token" in await refusal(tmp_path)
+    assert not homeserver.calls("POST", "login")
+
+
+async def test_a_token_that_dies_ends_it(homeserver: FakeHomeserver, tmp_path: Path) -> None:
+    token = homeserver.token(BOT)
+    file = write_config(
+        tmp_path, {"url": homeserver.url, "access_token": token}, standalone=VERBOSE
+    )
+    async with running(file) as (process, _):
+        await homeserver.wait_for(lambda: homeserver.calls("GET", "sync"))
+        homeserver.revoke(token)
+        await homeserver.set_state(homeserver.create_room(BOT), BOT, "m.room.topic", {})
+        await process.wait_for_end(DEADLINE_S)
+        assert process.exit_code == 1
+        assert process.log_tail(1)[0].startswith("policybot: The homeserver does not take")
+
+
+async def test_a_wrong_password(homeserver: FakeHomeserver, tmp_path: Path) -> None:
+    write_config(tmp_path, {"url": homeserver.url, "password": "wrong"})
+    text = await refusal(tmp_path)
+    assert f"refuses the login of {BOT}" in text
+    assert "wrong" not in text
+
+
+async def test_nothing_to_log_in_with(homeserver: FakeHomeserver, tmp_path: Path) -> None:
+    write_config(tmp_path, {"url": homeserver.url})
+    assert "neither an access token nor a password" in await refusal(tmp_path)
+
+
+async def test_the_token_of_another_account(homeserver: FakeHomeserver, tmp_path: Path) -> None:
+    other = homeserver.token("@other:example.org")
+    write_config(tmp_path, {"url": homeserver.url, "access_token": other})
+    assert await refusal(tmp_path) == (
+        "The login is for @other:example.org, but standalone.homeserver.user_id says "
+        f"{BOT}. Make them agree."
+    )
+
+
+async def test_an_account_that_is_closed(homeserver: FakeHomeserver, tmp_path: Path) -> None:
+    homeserver.fault("GET", "whoami", Fault(403, "M_USER_DEACTIVATED", times=9))
+    write_config(tmp_path, {"url": homeserver.url, "access_token": "t"})
+    assert "refuses the bot's account" in await refusal(tmp_path)
+
+
+# -- what makes a start impossible -----------------------------------------------------------------
+
+
+async def test_a_port_in_use(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        write_config(tmp_path, {"url": NOBODY_THERE, "access_token": "t"}, listen={"port": port})
+        text = await refusal(tmp_path)
+    assert text.startswith(f"The endpoint cannot listen on 127.0.0.1, port {port}: ")
+    assert "Change `listen`" in text
+
+
+async def test_an_address_that_is_not_ours(tmp_path: Path) -> None:
+    write_config(
+        tmp_path, {"url": NOBODY_THERE, "access_token": "t"}, listen={"host": "203.0.113.1"}
+    )
+    assert "cannot listen on 203.0.113.1" in await refusal(tmp_path)
+
+
+async def test_another_servers_name(tmp_path: Path) -> None:
+    write_config(
+        tmp_path,
+        {"url": NOBODY_THERE, "access_token": "t"},
+        policy_server={"name": "policy.example.org"},
+    )
+    assert await refusal(tmp_path) == (
+        "policy_server.name is policy.example.org, but the bot's homeserver is example.org: this "
+        "version only works with the homeserver's own name. Write that."
+    )
+
+
+async def test_a_damaged_database_is_left_as_it_was(tmp_path: Path) -> None:
+    write_config(tmp_path, {"url": NOBODY_THERE, "access_token": "t"})
+    file = tmp_path / "policybot.db"
+    file.write_bytes(b"this is no database" * 1000)
+    assert "is damaged or not a database" in await refusal(tmp_path)
+    assert file.read_bytes() == b"this is no database" * 1000
+
+
+async def test_a_database_that_another_process_holds(tmp_path: Path) -> None:
+    write_config(tmp_path, {"url": NOBODY_THERE, "access_token": "t"})
+    with closing(sqlite3.connect(tmp_path / "policybot.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert "is in use by another process" in await refusal(tmp_path)
+
+
+async def test_a_database_that_cannot_be_written(tmp_path: Path) -> None:
+    write_config(tmp_path, {"url": NOBODY_THERE, "access_token": "t"})
+    (tmp_path / "policybot.db").mkdir()
+    assert "cannot be written (Is a directory)" in await refusal(tmp_path)
+
+
+async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    write_config(
+        tmp_path,
+        {"url": NOBODY_THERE, "access_token": "t"},
+        standalone={"database": f"sqlite://{tmp_path / 'no' / 'policybot.db'}"},
+    )
+    assert "there is no directory" in await refusal(tmp_path)
+
+
+async def test_rows_that_make_no_sense(tmp_path: Path) -> None:
+    database = await open_database(f"sqlite://{tmp_path / 'policybot.db'}")
+    try:
+        await Settings(database).set(Setting.SIGNING_KEY, "no key")
+    finally:
+        await database.stop()
+    write_config(tmp_path, {"url": NOBODY_THERE, "access_token": "t"})
+    text = await refusal(tmp_path)
+    assert text.startswith("What is stored in the database cannot be read (InvalidKey")
+    assert "no key" not in text
+    assert await stored(tmp_path, Setting.SIGNING_KEY) == "no key"
+
+
+async def test_a_log_level_is_taken(tmp_path: Path) -> None:
+    file = write_config(tmp_path, {"url": NOBODY_THERE, "access_token": "t"})
+    assert json.loads(file.read_text())["standalone"]["logging"]["level"] == "WARNING"
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        write_config(
+            tmp_path,
+            {"url": NOBODY_THERE, "access_token": "t"},
+            listen={"port": port},
+            standalone={"logging": {"level": "DEBUG"}},
+        )
+        ended = await policybot(directory=tmp_path)
+    assert ended.code == 1
+    assert " INFO policybot: policybot " in ended.err
+    assert ended.err.splitlines()[-1].startswith("policybot: The endpoint cannot listen")

@@ -20,7 +20,6 @@ from .bot.moderation_rooms import ModerationRoomSettings
 from .bot.reply import Reply
 from .bot.reports import ReportTimes
 from .bot.room_commands import Condition
-from .bot.room_protection import EndpointFault
 from .bot.sync import SyncBatch
 from .config import Config
 from .endpoint.routes import PolicyRoutes
@@ -28,11 +27,11 @@ from .endpoint.sign import FailureAnswer, SignUseCase
 from .federation.client import HttpClient
 from .federation.key_ring import KeyRing
 from .federation.notary import Notary
-from .federation.probe import ProbeOutcome, check_key_delivery, probe_endpoint
 from .policy.rule_store import RuleStore
 from .protocol.identifier import server_of
 from .protocol.policy_event import PolicyServer
 from .protocol.signing import InvalidKey, SigningKey
+from .room_checks import EndpointProbe, NotaryKeys
 from .store.report_cursor import ReportCursorTable
 from .store.rooms import ModerationRoomTable, RoomTable
 from .store.rules import RuleTable
@@ -42,8 +41,6 @@ from .store.subscriptions import SubscriptionTable
 from .store.verdicts import VerdictStore
 
 FAULT_NOTICE_INTERVAL_S = 3600.0
-PREFETCH_WAIT_S = 10.0
-KEY_CHECK_SERVERS = 5
 
 log = logging.getLogger("policybot")
 
@@ -162,7 +159,7 @@ class App:
         return SigningKey.from_base64(stored)
 
     def _chat_side(self, ours: PolicyServer, instance_id: str) -> Chat:
-        config = self._config
+        config, server = self._config, self._config.policy_server
         settings = ChatSettings(
             bot_user_id=self._account.user_id,
             prefix=config.command_prefix,
@@ -193,8 +190,8 @@ class App:
             tables,
             settings,
             self._shared,
-            endpoint=_PublicEndpoint(config, instance_id, self._http),
-            keys=_MemberKeys(self._notary, self._keys),
+            endpoint=EndpointProbe(server.name, server.public_url, instance_id, self._http),
+            keys=NotaryKeys(self._notary, self._keys),
             condition=self._condition,
             clock=self._clock,
             pace=self._pace,
@@ -318,39 +315,3 @@ class App:
         if counts["faults"]:
             faults.append(f"I failed to judge {counts['faults']:,} events; see my log.")
         return Condition(self._since_ts, counts["signed"] + counts["refused"], faults)
-
-
-class _PublicEndpoint:
-    """Asks for our endpoint as other servers find it."""
-
-    def __init__(self, config: Config, instance_id: str, http: HttpClient) -> None:
-        self._server = config.policy_server
-        self._instance_id = instance_id
-        self._http = http
-
-    async def probe(self) -> EndpointFault | None:
-        result = await probe_endpoint(
-            self._server.name, self._instance_id, self._http, self._server.public_url
-        )
-        if result.ok:
-            return None
-        return EndpointFault(result.text, result.outcome is ProbeOutcome.UNREACHABLE)
-
-
-class _MemberKeys:
-    """The keys of the servers in a room."""
-
-    def __init__(self, notary: Notary, keys: KeyRing) -> None:
-        self._notary = notary
-        self._keys = keys
-
-    async def check_delivery(self, servers: tuple[str, ...]) -> str | None:
-        return await check_key_delivery(self._notary, *servers[:KEY_CHECK_SERVERS])
-
-    async def prefetch(self, servers: tuple[str, ...]) -> None:
-        # The ring goes on in the background when the wait is over.
-        task = asyncio.ensure_future(self._keys.prefetch(servers))
-        try:
-            await asyncio.wait({task}, timeout=PREFETCH_WAIT_S)
-        finally:
-            task.cancel()

@@ -180,9 +180,8 @@ def asked(*replies: str) -> Answers:
 def test_an_answer_that_cannot_be_used_is_asked_for_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found = asked(
-        "matrix.example.org", "https://matrix.example.org/", "policybot", BOT, "mods", "", "me", ALICE
-    )  # fmt: skip
+    url = ("matrix.example.org", "https://matrix.example.org/")
+    found = asked(*url, "policybot", BOT, "mods", "", "me", ALICE)
     assert found == Answers("https://matrix.example.org", BOT, "secret", None, ALICE)
     assert found.name == "example.org"
     told = capsys.readouterr().out

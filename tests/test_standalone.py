@@ -203,7 +203,7 @@ async def test_an_account_that_is_closed(homeserver: FakeHomeserver, tmp_path: P
     assert "refuses the bot's account" in await refusal(tmp_path)
 
 
-# -- what makes a start impossible -----------------------------------------------------------------
+# -- what makes a start impossible ----------------------------------------------------------------
 
 
 async def test_a_port_in_use(tmp_path: Path) -> None:

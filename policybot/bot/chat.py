@@ -15,6 +15,7 @@ from policybot.protocol.policy_event import PolicyServer
 
 from .client import HomeserverAway, MatrixClient, Refused, TokenRejected
 from .commands import SLOW_S, Commands
+from .errors import CommandError
 from .list_changes import ListChanges
 from .list_commands import ListCommands
 from .list_editor import ListEditor
@@ -27,6 +28,7 @@ from .report_text import Titles
 from .reports import CursorTable, RefusalLog, Reports, ReportTimes
 from .room_commands import Condition, RefusalCounts, RoomCommands
 from .room_protection import MemberKeys, PublicEndpoint, ReadBack, RoomProtection
+from .room_survey import RoomSurvey
 from .sync import SyncBatch
 from .updates import Updates
 from .verdict_commands import VerdictCommands, VerdictLog
@@ -124,6 +126,7 @@ class Chat:
             ours=settings.ours,
             clock=clock,
         )
+        self._survey = RoomSurvey(self.protected_rooms, self.notices, clock)
         self.lists = PolicyLists(
             client,
             shared.rules,
@@ -151,6 +154,7 @@ class Chat:
             tables.verdicts,
             tables.cursors,
             self.moderation_rooms,
+            self.notices,
             titles,
             settings.report_times,
             clock=clock,
@@ -207,10 +211,15 @@ class Chat:
             clock=clock,
             slow_s=pace.slow,
         )
+        self.rooms_found = asyncio.Event()
+        self.checks = 0
+        """How often the hourly check was through."""
+        self._told: set[tuple[str, str]] = set()
         self._updates = Updates(
             client,
             self.moderation_rooms,
             self.protected_rooms,
+            self._survey,
             self.lists,
             self._commands,
             bot_user_id=bot_user_id,
@@ -253,6 +262,7 @@ class Chat:
         while True:
             try:
                 await self._find_rooms()
+                self.rooms_found.set()
                 break
             except TokenRejected:
                 raise
@@ -266,11 +276,12 @@ class Chat:
                 await self.protected_rooms.drop_ended()
                 for list_id in self.lists.list_ids():
                     if self.lists.stale(list_id):
-                        await self.lists.read_again(list_id)
+                        self._updates.read_list(list_id)
             except TokenRejected:
                 raise
             except (HomeserverAway, Refused) as error:
                 log.warning("The hourly check of the rooms was broken off: %s", error)
+            self.checks += 1
 
     async def _find_rooms(self) -> None:
         await self.moderation_rooms.find()
@@ -282,20 +293,23 @@ class Chat:
             if list_id not in joined:
                 await self.lists.on_left(list_id)
             else:
-                await self.lists.read_again(list_id)
-        others = {
-            room_id
-            for room_id in joined
-            if not self.moderation_rooms.is_ours(room_id) and not self.lists.watched(room_id)
-        }
-        for room_id in others:
-            if self.protected_rooms.record(room_id) is None:
+                self._updates.read_list(list_id)
+        for room_id in joined:
+            if self._is_other(room_id):
                 await self._editor.find_own(room_id)
-        await self.protected_rooms.compare(
-            room_id for room_id in others if not self.lists.watched(room_id)
-        )
+        if self.moderation_rooms.all_found():
+            await self._survey.release(self.moderation_rooms.ids())
+        await self._survey.compare(joined, self._is_other)
         await self._protection.settle()
-        self.protected_rooms.tell_foreign_keys()
+        self._survey.tell_faults()
+
+    def _is_other(self, room_id: str) -> bool:
+        """Whether this is neither a moderation or reports room, nor a list, nor protected."""
+        return (
+            self.protected_rooms.record(room_id) is None
+            and not self.moderation_rooms.is_ours(room_id)
+            and not self.lists.watched(room_id)
+        )
 
     async def _entered(self, moderation_room: str) -> None:
         """A moderation room was found or entered: follow its configured lists, and report to it
@@ -305,8 +319,13 @@ class Chat:
                 list_id = await self._client.join(text)
                 if self.lists.find(moderation_room, list_id) is None:
                     await self.lists.watch(moderation_room, list_id)
-            except Refused as error:
+            except TokenRejected:
+                raise
+            except (Refused, CommandError) as error:
+                why = error.message if isinstance(error, Refused) else error.text
                 notice = Reply.problem("The configured list ").code(text)
-                notice.text(" cannot be read: ").name(error.message)
-                self.notices.tell(moderation_room, notice)
+                notice.text(" cannot be followed: ").name(why, 300)
+                if (moderation_room, text) not in self._told:
+                    self._told.add((moderation_room, text))
+                    self.notices.tell(moderation_room, notice)
         self.reports.wake()

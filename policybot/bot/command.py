@@ -189,7 +189,8 @@ def _parse_words(form: CommandForm, words: list[str], prefix: str) -> Command:
     rest = iter(words)
     for word in rest:
         option = _option(word)
-        if option is None or (form.rest and len(plain) > form.most):
+        known = option in form.flags or option in form.options
+        if option is None or (form.rest and len(plain) > form.most and not known):
             plain.append(word)
         elif option in form.flags:
             flags.add(option)

@@ -6,7 +6,6 @@ carried out if it is younger than five minutes; the rest is listed in one notice
 """
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,12 +16,14 @@ from policybot.protocol.canonical_json import JsonObject
 from .client import HomeserverAway, MatrixClient, Refused
 from .command import COMMAND_FORMS, Command, message_text, parse_command
 from .errors import CommandError
-from .moderation_rooms import ModerationRooms
+from .moderation_rooms import ModerationRooms, OpenRoom
 from .notices import Notices
 from .reply import Reply, clean
 
 MAX_AGE_MS = 5 * 60 * 1000
 MAX_WAITING = 50
+MAX_SEEN = 10_000
+OPEN_ROOM_PAUSE_MS = 60 * 1000
 SLOW_S = 2.0
 
 CommandHandler = Callable[[str, str, Command], Awaitable[Reply]]
@@ -63,23 +64,36 @@ class Commands:
         self._slow_s = slow_s
         self._queues: dict[str, asyncio.Queue[_Asked]] = {}
         self._workers: set[asyncio.Task[None]] = set()
+        self._seen: dict[str, None] = {}
+        self._closed_until: dict[str, int] = {}
 
-    def take(self, room_id: str, events: tuple[JsonObject, ...]) -> None:
-        """Queue the commands among the messages of a room that is a moderation room."""
+    def take(self, room_id: str, events: tuple[JsonObject, ...], *, entered: bool) -> None:
+        """Queue the commands among the messages of a room that is a moderation room.
+
+        ``entered``: the room was not followed until now. Then its old commands may have been
+        carried out long ago, so they are not listed.
+        """
         if room_id not in self._moderation_rooms.ids():
             return
         missed: list[str] = []
         for event in events:
             asked = self._parse(event)
-            if asked is None:
+            if asked is None or asked.event_id in self._seen:
                 continue
+            self._remember(asked.event_id)
             sent = event.get("origin_server_ts")
             if isinstance(sent, int) and self._clock() - sent > MAX_AGE_MS:
                 missed.append(str(event["content"].get("body")))
             elif not self._queue(room_id, asked):
                 log.warning("Too many commands wait in %s; one is not carried out.", room_id)
-        if missed:
+        if missed and not entered:
             self._tell_missed(room_id, missed)
+
+    def _remember(self, event_id: str) -> None:
+        """Note a command: a sync that begins anew brings it again."""
+        self._seen[event_id] = None
+        if len(self._seen) > MAX_SEEN:
+            del self._seen[next(iter(self._seen))]
 
     def _parse(self, event: JsonObject) -> _Asked | None:
         """The command in an event, if it is one that counts."""
@@ -130,14 +144,24 @@ class Commands:
     async def _work(self, room_id: str, queue: asyncio.Queue[_Asked]) -> None:
         while True:
             asked = await queue.get()
-            reply = await self._reply(room_id, asked)
-            if reply is not None:
-                await self._send(room_id, asked.event_id, reply)
+            try:
+                reply = await self._reply(room_id, asked)
+                if reply is not None:
+                    await self._send(room_id, asked.event_id, reply)
+            except Exception:
+                log.exception("Replying to a command in %s failed.", room_id)
 
     async def _reply(self, room_id: str, asked: _Asked) -> Reply | None:
         waiting = asyncio.create_task(self._acknowledge(room_id, asked.event_id))
         try:
             return await self._carry_out(room_id, asked)
+        except OpenRoom as error:
+            # Anybody can come and make the bot talk there, so it says this once a minute.
+            now = self._clock()
+            if now < self._closed_until.get(room_id, 0):
+                return None
+            self._closed_until[room_id] = now + OPEN_ROOM_PAUSE_MS
+            return Reply.refused(error.text)
         except CommandError as error:
             reply = Reply.refused(clean(error.text, 2_000))
             return reply.json(error.paste) if error.paste is not None else reply
@@ -155,8 +179,7 @@ class Commands:
             ).command("status")
         finally:
             waiting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await waiting
+            await asyncio.wait({waiting})  # not awaited itself: its end must not hide ours
 
     async def _carry_out(self, room_id: str, asked: _Asked) -> Reply | None:
         changes = isinstance(asked.command, Command) and asked.command.form.changes
@@ -191,10 +214,10 @@ class Commands:
                     reply_to=event_id,
                 )
                 return
-            except Refused as error:
-                log.warning("A reply in %s was refused: %s", room_id, error)
-                return
-            except HomeserverAway as error:
+            except (Refused, HomeserverAway) as error:
+                if isinstance(error, Refused) and error.status != 429:
+                    log.warning("A reply in %s was refused: %s", room_id, error)
+                    return
                 if pause is None:
                     log.warning("A reply in %s could not be sent: %s", room_id, error)
                     return

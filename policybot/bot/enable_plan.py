@@ -9,11 +9,13 @@ from policybot.protocol.policy_event import (
     POLICY_EVENT,
     UNSTABLE_POLICY_EVENT,
     PolicyServer,
+    parse_policy_event,
     policy_content,
 )
 from policybot.protocol.room_version import UnknownRoomVersion
 
 from .errors import CommandError
+from .reply import quoted
 
 RoomState = Mapping[tuple[str, str], JsonObject]
 """Full state events by (type, state key)."""
@@ -63,10 +65,11 @@ def plan_enable(wish: EnableWish, state: RoomState) -> EnablePlan:
         ) from None
     if room.tombstoned:
         raise CommandError("This room was replaced by a newer one. Enable the new room instead.")
-    other = _other_server(room, wish.ours)
+    standing = standing_server(state)
+    other = standing.via if standing is not None and standing.via != wish.ours.via else None
     if other is not None and not wish.replace:
         raise CommandError(
-            f"Another policy server stands in this room: {other}. If it should go, "
+            f"Another policy server stands in this room: {quoted(other)}. If it should go, "
             "repeat the command with --replace."
         )
     if wish.asker_needs_power:
@@ -92,13 +95,15 @@ def plan_enable(wish: EnableWish, state: RoomState) -> EnablePlan:
     )
 
 
-def _other_server(room: ProtectedRoom, ours: PolicyServer) -> str | None:
-    """The name of a policy server other than ours that is in force, if there is one.
-
-    Callers read the unstable event only where the stable one is absent or empty.
-    """
-    standing = room.policy or room.unstable_policy
-    return standing.via if standing is not None and standing.via != ours.via else None
+def standing_server(state: RoomState) -> PolicyServer | None:
+    """The policy server in force. The unstable event counts only where the stable one is absent
+    or names nobody."""
+    for event_type in (POLICY_EVENT, UNSTABLE_POLICY_EVENT):
+        event = state.get((event_type, ""))
+        server = parse_policy_event(event.get("content")) if event is not None else None
+        if server is not None:
+            return server
+    return None
 
 
 def forms_naming(name: str, state: RoomState) -> tuple[str, ...]:

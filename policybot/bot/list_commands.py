@@ -8,12 +8,12 @@ from policybot.policy.rule import Recommendation, Rule, RuleKind
 from .client import HomeserverAway, MatrixClient, Refused
 from .command import Command
 from .errors import CommandError
-from .list_editor import ListEditor
+from .list_editor import ListEditor, hit_by
 from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
 from .protected_rooms import ProtectedRooms
-from .reply import Reply
-from .report_text import Titles, add_rule
+from .reply import Reply, quoted
+from .report_text import Titles, add_rule, count
 from .room_commands import list_lines, room_reference, same_server
 
 MAX_SHOWN = 10
@@ -47,18 +47,23 @@ class ListCommands:
         shortcode = command.words[1] if len(command.words) > 1 else None
         try:
             list_id = await self._client.join(reference.room_id_or_alias, reference.via)
+            await self._check_may_see(moderation_room, sender, list_id)
             subscription = await self._lists.watch(moderation_room, list_id, shortcode)
         except Refused as error:
-            raise CommandError(f"I could not read that list: {error.message}") from None
+            raise CommandError(
+                f"I could not enter that list: {quoted(error.message)}. Check the name, or have "
+                "me invited to it, and try again."
+            ) from None
         counts = self._lists.rules.counts(list_id)
         total = sum(counts.rules.values())
         reply = Reply.done("I follow ").name(self._lists.title(list_id))
         reply.text(" as ").code(subscription.shortcode)
-        reply.text(f": {total:,} rules decide in your protected rooms from now on.")
+        reply.text(f": {count(total, 'rule')} of it count in your protected rooms from now on.")
         if not total:
             reply.text(" There is no rule in it that I understand; is it the right room?")
         if counts.refused:
-            reply.line().text(f"{counts.refused:,} events of it are no rules: ").command("lists")
+            reply.line().text(f"I cannot use {count(counts.refused, 'event')} of it. More: ")
+            reply.command("lists")
         unused = [
             rule
             for rule in self._moderation_rooms.unused_rules(moderation_room)
@@ -69,6 +74,21 @@ class ListCommands:
             for index, rule in enumerate(unused[:MAX_SHOWN]):
                 reply.text(", " if index else "").code(rule.entity or "(hashed)")
         return reply.line().text("To undo: ").command(f"unwatch {subscription.shortcode}")
+
+    async def _check_may_see(self, moderation_room: str, sender: str, list_id: str) -> None:
+        """The bot may be in a list for another moderation room, which has a right to its privacy.
+
+        Raises:
+            CommandError: the list can only be entered by invitation, and who asks is not in it.
+        """
+        if not self._moderation_rooms.several():
+            return
+        rules = await self._client.state_event(list_id, "m.room.join_rules")
+        if rules is not None and rules["content"].get("join_rule") == "public":
+            return
+        member = await self._client.state_event(list_id, "m.room.member", sender)
+        if member is None or member["content"].get("membership") != "join":
+            raise CommandError("You are not in that list yourself. Join it and try again.")
 
     async def unwatch(self, moderation_room: str, sender: str, command: Command) -> Reply:
         """Stop following a list."""
@@ -92,7 +112,9 @@ class ListCommands:
                 try:
                     list_id, _ = await self._client.resolve_alias(list_id)
                 except Refused as error:
-                    raise CommandError(f"I cannot find that list: {error.message}") from None
+                    raise CommandError(
+                        f"I cannot find that list: {quoted(error.message)}"
+                    ) from None
             found = self._lists.find(moderation_room, list_id)
         if found is None:
             codes = ", ".join(s.shortcode for s in self._lists.of(moderation_room)) or "none"
@@ -116,6 +138,7 @@ class ListCommands:
             subscription = await self._subscription(moderation_room, command.options["list"])
         else:
             subscription, new_list = await self._editor.own_list(moderation_room)
+        self._check_owner(moderation_room, subscription)
         reason = command.rest[:MAX_REASON]
         changed = await self._editor.ban(subscription, entity, reason)
         reply = Reply.done("Banned " if changed else "Banned already: ").code(entity.text)
@@ -125,6 +148,13 @@ class ListCommands:
             reply.text(" I made this list just now and invited the members of this room.")
         self._effect(reply, entity, moderation_room, rooms, members)
         return reply.line().text("To undo: ").command(f"unban {entity.text}")
+
+    def _check_owner(self, moderation_room: str, subscription: Subscription) -> None:
+        """Raises:
+        CommandError: the bot made this list for another moderation room.
+        """
+        if self._lists.owner(subscription.list_id) not in (None, moderation_room):
+            raise CommandError("That list belongs to others; I do not write into it for you.")
 
     def _effect(
         self,
@@ -140,7 +170,7 @@ class ListCommands:
             return
         whom = "its users'" if entity.kind is RuleKind.SERVER else "their"
         reply.line().text(
-            f"From now on {whom} messages are refused in {_rooms(len(rooms))}."
+            f"From now on {whom} messages are refused in {count(len(rooms), 'protected room')}."
             if rooms
             else "No room is protected yet, so nothing is refused."
         )
@@ -172,7 +202,9 @@ class ListCommands:
         problems: list[tuple[Subscription, str]] = []
         for subscription in chosen:
             try:
-                if await self._editor.unban(subscription, entity):
+                if self._editor.has(subscription, entity):
+                    self._check_owner(moderation_room, subscription)
+                    await self._editor.unban(subscription, entity)
                     removed.append(subscription)
             except (CommandError, HomeserverAway) as error:
                 problems.append((subscription, str(error)))
@@ -192,8 +224,7 @@ class ListCommands:
             add_rule(reply, winning, self._titles).text(".")
         elif removed:
             reply.line().text(
-                "New messages pass from now on. If the person was kicked or banned in a room, "
-                "undo that there."
+                "New messages pass from now on. A kick or ban in a room is undone in that room."
             )
         return reply
 
@@ -270,7 +301,7 @@ class ListCommands:
             members = await self._client.joined_members(room_id)
         except Refused:
             return frozenset()
-        return frozenset(user_id for user_id in members if self._editor.hits(entity, user_id))
+        return frozenset(filter(hit_by(entity), members))
 
 
 def _entity(text: str) -> Entity:
@@ -278,7 +309,3 @@ def _entity(text: str) -> Entity:
         return parse_entity(text)
     except InvalidEntity as error:
         raise CommandError(str(error)) from None
-
-
-def _rooms(number: int) -> str:
-    return f"{number} protected room" if number == 1 else f"{number} protected rooms"

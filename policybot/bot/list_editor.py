@@ -2,12 +2,9 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from policybot.policy.entity import Entity
-from policybot.policy.glob import Glob
 from policybot.policy.records import Subscription
-from policybot.policy.room import may_send_state
 from policybot.policy.rule import (
     Recommendation,
     Rule,
@@ -15,14 +12,16 @@ from policybot.policy.rule import (
     event_types,
     rule_state_key,
 )
+from policybot.policy.rule_store import Change
+from policybot.policy.subject import Subject, matcher, server_subject
 from policybot.protocol.canonical_json import JsonObject
 from policybot.protocol.identifier import InvalidIdentifier, server_of
-from policybot.protocol.server_name import without_port
 
 from .client import HomeserverAway, MatrixClient, Refused
 from .errors import CommandError
 from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
+from .reply import quoted
 
 MODERATION_ROOM_FIELD = "policybot.moderation_room"
 """In the create event of a list that the bot made: the moderation room it was made for."""
@@ -31,15 +30,6 @@ MAX_MEMBERS_HIT = 5
 OWN_SHORTCODE = "bans"
 
 log = logging.getLogger("policybot.lists")
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A rule that stands now. ``new_list`` tells that the list was made for it."""
-
-    subscription: Subscription
-    new_list: bool
-    changed: bool
 
 
 class ListEditor:
@@ -68,8 +58,9 @@ class ListEditor:
         """
         value = self._moderation_rooms.get(moderation_room)
         members = value.members if value is not None else frozenset()
+        hits = hit_by(entity)
         for user_id in (self._bot_user_id, *sorted(members)):
-            if not _hits(entity, user_id):
+            if not hits(user_id):
                 continue
             if user_id == self._bot_user_id:
                 raise CommandError(
@@ -80,16 +71,11 @@ class ListEditor:
             )
 
     @staticmethod
-    def hits(entity: Entity, user_id: str) -> bool:
-        """Whether a rule for this entity would hit a user, by his ID or by his server."""
-        return _hits(entity, user_id)
-
-    @staticmethod
     def check_members(entity: Entity, members: frozenset[str]) -> None:
         """Raises:
         CommandError: the rule would hit more than a handful of members of protected rooms.
         """
-        hit = sum(_hits(entity, user_id) for user_id in members)
+        hit = sum(map(hit_by(entity), members))
         if hit > MAX_MEMBERS_HIT:
             raise CommandError(
                 f"That would hit {hit} members of your protected rooms, more than "
@@ -106,8 +92,9 @@ class ListEditor:
         for subscription in self._lists.of(moderation_room):
             if subscription.own:
                 return subscription, False
-        value = self._moderation_rooms.get(moderation_room)
-        members = sorted(value.members - {self._bot_user_id}) if value is not None else []
+        found = await self._find_own(moderation_room)
+        if found is not None:
+            return await self._adopt(moderation_room, found), False
         name_event = await self._client.state_event(moderation_room, "m.room.name")
         name = name_event["content"].get("name") if name_event is not None else None
         title = f"{name.strip()[:100]} bans" if isinstance(name, str) and name.strip() else "Bans"
@@ -117,32 +104,50 @@ class ListEditor:
             preset="private_chat",
             creation_content={"type": "m.policy", MODERATION_ROOM_FIELD: moderation_room},
         )
-        for user_id in members:
-            try:
-                await self._client.invite(list_id, user_id)
-            except (Refused, HomeserverAway) as error:
-                log.warning("Could not invite %s to the list %s: %s", user_id, list_id, error)
         return await self._adopt(moderation_room, list_id), True
 
     async def _adopt(self, moderation_room: str, list_id: str) -> Subscription:
+        """Invite the moderators, then note the list: after a crash in between, it is found again
+        and those who are missing are invited."""
+        value = self._moderation_rooms.get(moderation_room)
+        members = sorted(value.members - {self._bot_user_id}) if value is not None else []
+        for user_id in members:
+            try:
+                if await self._client.state_event(list_id, "m.room.member", user_id) is None:
+                    await self._client.invite(list_id, user_id)
+            except (Refused, HomeserverAway) as error:
+                log.warning("Could not invite %s to the list %s: %s", user_id, list_id, error)
         shortcode = OWN_SHORTCODE
         if self._lists.find(moderation_room, shortcode) is not None:
             shortcode = "own-bans"
         return await self._lists.watch(moderation_room, list_id, shortcode, own=True)
 
+    async def _find_own(self, moderation_room: str) -> str | None:
+        """A joined room that is this moderation room's own list but not followed: made just before
+        a crash, or without an answer, or no longer followed."""
+        for room_id in await self._client.joined_rooms():
+            if self._lists.watched(room_id) or self._moderation_rooms.is_ours(room_id):
+                continue
+            if await self._made_for(room_id) == moderation_room:
+                return room_id
+        return None
+
+    async def _made_for(self, room_id: str) -> object:
+        """The moderation room that the bot made this list for; None if it is no such list."""
+        create = await self._client.state_event(room_id, "m.room.create")
+        if create is None or create["sender"] != self._bot_user_id:
+            return None
+        return create["content"].get(MODERATION_ROOM_FIELD)
+
     async def find_own(self, room_id: str) -> None:
         """At start: a joined room that is our own list but not known, as after a crash between
         making and noting it, is taken up again."""
-        if self._lists.watched(room_id):
+        if self._lists.watched(room_id) or self._lists.was_given_up(room_id):
             return
-        create = await self._client.state_event(room_id, "m.room.create")
-        if create is None or create["sender"] != self._bot_user_id:
-            return
-        moderation_room = create["content"].get(MODERATION_ROOM_FIELD)
-        if moderation_room not in self._moderation_rooms.ids():
-            return
-        if not any(s.own for s in self._lists.of(moderation_room)):
-            await self._adopt(moderation_room, room_id)
+        moderation_room = await self._made_for(room_id)
+        for known in self._moderation_rooms.ids():
+            if known == moderation_room and not any(s.own for s in self._lists.of(known)):
+                await self._adopt(known, room_id)
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -165,8 +170,18 @@ class ListEditor:
                 "reason": reason,
             }
             state_key = rule_state_key(entity.text, "m.ban")
-            await self._write(list_id, event_type, state_key, content)
+            change = await self._write(list_id, event_type, state_key, content)
+            if change.refused is not None:
+                await self._write(list_id, event_type, state_key, {})
+                raise CommandError(
+                    f"I cannot use that rule: {change.refused.why}. So I took it out again. Write "
+                    "a narrower rule, or remove some of the others."
+                )
         return True
+
+    def has(self, subscription: Subscription, entity: Entity) -> bool:
+        """Whether a list has a ban rule with exactly this entity."""
+        return bool(self._standing(subscription.list_id, entity))
 
     async def unban(self, subscription: Subscription, entity: Entity) -> int:
         """Remove every rule with exactly this entity from a list; how many there were.
@@ -193,12 +208,14 @@ class ListEditor:
 
     async def _write(
         self, list_id: str, event_type: str, state_key: str, content: JsonObject
-    ) -> None:
+    ) -> Change:
+        """Send a rule, or with no content its removal, and apply it."""
         try:
             event_id = await self._client.put_state(list_id, event_type, state_key, content)
         except Refused as error:
             raise CommandError(
-                f"The homeserver does not let me write into that list: {error.message}"
+                f"I may not write into that list ({quoted(error.message)}). Give me the power to "
+                f"send {event_type} there, or name another list with --list."
             ) from None
         event: JsonObject = {
             "type": event_type,
@@ -208,28 +225,32 @@ class ListEditor:
             "event_id": event_id,
             "origin_server_ts": self._clock(),
         }
-        await self._lists.apply_own(list_id, event)
+        return await self._lists.apply_own(list_id, event)
 
-    async def may_write(self, list_id: str, kind: RuleKind) -> bool:
-        """Whether the bot may write rules into a list."""
-        state: dict[tuple[str, str], JsonObject] = {}
+
+def hit_by(entity: Entity) -> Callable[[str], bool]:
+    """A test whether a ban rule for this entity would hit a user, by his ID or by his server."""
+    rule = Rule(
+        list_id="",
+        kind=entity.kind,
+        event_type=event_types(entity.kind)[0],
+        state_key="",
+        entity=entity.text,
+        entity_hash="",
+        recommendation=Recommendation.BAN,
+        reason="",
+        event_id="",
+        sender="",
+        origin_server_ts=0,
+    )
+    matches = matcher(rule)
+
+    def hits(user_id: str) -> bool:
+        if entity.kind is RuleKind.USER:
+            return matches(Subject(RuleKind.USER, user_id))
         try:
-            for key in (("m.room.create", ""), ("m.room.power_levels", "")):
-                event = await self._client.state_event(list_id, *key)
-                if event is not None:
-                    state[key] = event
-            return may_send_state(state, self._bot_user_id, event_types(kind)[0]).allowed
-        except (Refused, ValueError):
+            return matches(server_subject(server_of(user_id)))
+        except InvalidIdentifier:
             return False
 
-
-def _hits(entity: Entity, user_id: str) -> bool:
-    if entity.kind is RuleKind.USER:
-        return Glob(entity.text.lower()).matches(user_id.lower())
-    if entity.kind is RuleKind.SERVER:
-        try:
-            server = without_port(server_of(user_id))
-        except (InvalidIdentifier, ValueError):
-            return False
-        return Glob(entity.text.lower()).matches(server.lower())
-    return False
+    return hits

@@ -23,6 +23,10 @@ BY_INVITATION = frozenset({"invite", "private", "knock"})
 log = logging.getLogger("policybot.rooms")
 
 
+class OpenRoom(CommandError):
+    """Commands are not taken in a room that anybody can enter without an invitation."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModerationRoomSettings:
     """A moderation room as configured; rooms are IDs or aliases, ``reports`` None = the same."""
@@ -91,9 +95,11 @@ class ModerationRooms:
         return room_id in self._settings or room_id in self._reports.values()
 
     def get(self, room_id: str) -> ModerationRoom | None:
+        """The room as the endpoint sees it, or None if it is no moderation room."""
         return self._values.get(room_id) if room_id in self._settings else None
 
     def settings(self, room_id: str) -> ModerationRoomSettings:
+        """What the configuration says about a moderation room."""
         return self._settings[room_id]
 
     def reports_room(self, moderation_room: str) -> str:
@@ -106,12 +112,18 @@ class ModerationRooms:
 
     def is_member(self, user_id: str) -> bool:
         """Whether somebody is a member of any moderation room."""
-        return any(user_id in self._values[room_id].members for room_id in self._settings)
+        values = (self._values.get(room_id) for room_id in self._settings)
+        return any(value is not None and user_id in value.members for value in values)
+
+    def all_found(self) -> bool:
+        """Whether every configured moderation room was found."""
+        return len(self._settings) == len(self._configured)
 
     async def check(self, room_id: str, sender: str, *, changes: bool) -> None:
         """Check by the room's present state whether somebody may command.
 
         Raises:
+            OpenRoom: nobody may in a room that anybody can enter.
             CommandError: he may not; the text says why.
             Refused, HomeserverAway: the room could not be read.
         """
@@ -119,7 +131,7 @@ class ModerationRooms:
         if sender not in value.members:
             raise CommandError("Only members of this room may command me.")
         if not value.invite_only:
-            raise CommandError(
+            raise OpenRoom(
                 "Anybody can enter this room without an invitation, so I take no commands here. "
                 "Make the room invite-only (in Element: room settings, Security & Privacy)."
             )
@@ -149,7 +161,7 @@ class ModerationRooms:
         """
         for settings in self._configured:
             await self._find(settings)
-        if len(self._settings) == len(self._configured):
+        if self.all_found():
             for room_id in self._values.keys() - self._settings.keys():
                 del self._values[room_id]
                 await self._table.remove(room_id)

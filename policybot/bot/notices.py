@@ -64,11 +64,11 @@ class Notices:
                 )
             except TokenRejected:
                 raise
-            except HomeserverAway:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, RETRY_MOST_S)
-                continue
-            except Refused as error:
+            except (Refused, HomeserverAway) as error:
+                if isinstance(error, HomeserverAway) or error.status == 429:
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, RETRY_MOST_S)
+                    continue
                 log.warning("A notice to %s was refused (%s): %s", room_id, error.message, notice)
             pause = RETRY_FIRST_S
             if self._waiting and self._waiting[0][2] == transaction_id:

@@ -5,10 +5,9 @@ replaces them by a diff. Later events are applied one by one, in the order of th
 """
 
 import asyncio
-import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from policybot.policy.records import Subscription
@@ -16,7 +15,7 @@ from policybot.policy.rule import RULE_EVENT_TYPES, Rule, RuleKey
 from policybot.policy.rule_store import Change, RuleStore
 from policybot.protocol.canonical_json import JsonObject
 
-from .client import HomeserverAway, MatrixClient, Refused
+from .client import MatrixClient, Refused, TokenRejected
 from .errors import CommandError
 from .moderation_rooms import ModerationRooms
 from .notices import Notices
@@ -25,8 +24,6 @@ from .reply import Reply
 SHORTCODE_EVENT = "org.matrix.mjolnir.shortcode"
 MAX_LISTS = 50
 _SHORTCODE = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
-
-log = logging.getLogger("policybot.lists")
 
 
 class RuleTable(Protocol):
@@ -96,23 +93,30 @@ class PolicyLists:
         self._notices = notices
         self._subscriptions: dict[str, list[Subscription]] = {}
         self._lists: dict[str, ListInfo] = {}
+        self._given_up: set[str] = set()
 
     async def load(self) -> None:
         """Read the saved rules and subscriptions."""
-        async for rules in self._rule_table.load():
-            self.rules.load(rules)
         for subscription in await self._table.load():
+            if subscription.position < 0:
+                self._given_up.add(subscription.list_id)
+                continue
             self._subscriptions.setdefault(subscription.moderation_room, []).append(subscription)
             self._info(subscription.list_id)
+        async for rules in self._rule_table.load():
+            # Rules of lists that nobody follows are left from a process that ended in between.
+            self.rules.load(rule for rule in rules if rule.list_id in self._lists)
         for room_id in self._subscriptions:
             self._publish(room_id)
 
     # -- asking ----------------------------------------------------------------------------------
 
     def watched(self, list_id: str) -> bool:
+        """Whether any moderation room follows the list."""
         return list_id in self._lists
 
     def list_ids(self) -> tuple[str, ...]:
+        """All lists that are followed."""
         return tuple(self._lists)
 
     def of(self, moderation_room: str) -> tuple[Subscription, ...]:
@@ -125,6 +129,18 @@ class PolicyLists:
             if text.lower() == subscription.shortcode or text == subscription.list_id:
                 return subscription
         return None
+
+    def owner(self, list_id: str) -> str | None:
+        """The moderation room that the bot made a list for; None for lists of others."""
+        for subscriptions in self._subscriptions.values():
+            for subscription in subscriptions:
+                if subscription.list_id == list_id and subscription.own:
+                    return subscription.moderation_room
+        return None
+
+    def was_given_up(self, list_id: str) -> bool:
+        """Whether this is a list that the bot made and that is no longer to be followed."""
+        return list_id in self._given_up
 
     def title(self, list_id: str) -> str:
         """What to call a list: its name, or else its ID. The text comes from outside."""
@@ -163,28 +179,35 @@ class PolicyLists:
             raise CommandError("This list is followed here already.")
         if len(self.of(moderation_room)) >= MAX_LISTS:
             raise CommandError(f"More than {MAX_LISTS} lists cannot be followed.")
-        new = list_id not in self._lists
+        if shortcode is not None:
+            self._check_shortcode(moderation_room, shortcode.lower())
         try:
             state = await self.read(list_id)
         except BaseException:
-            if new:
+            if not self.followers(list_id):
                 self._lists.pop(list_id, None)
             raise
         subscription = Subscription(
             moderation_room=moderation_room,
             list_id=list_id,
             position=1 + max((s.position for s in self.of(moderation_room)), default=-1),
-            shortcode=self._shortcode(moderation_room, shortcode, state),
+            shortcode=(shortcode or self._shortcode(moderation_room, state)).lower(),
             own=own,
         )
         await self._table.save(subscription)
+        self._given_up.discard(list_id)
         self._subscriptions.setdefault(moderation_room, []).append(subscription)
         self._publish(moderation_room)
         return subscription
 
     async def unwatch(self, subscription: Subscription) -> None:
         """Stop following a list; its rules are forgotten when nobody else follows it."""
-        await self._table.remove(subscription.moderation_room, subscription.list_id)
+        if subscription.own:
+            # Else it would be taken for a list that was made just before a crash.
+            await self._table.save(replace(subscription, position=-1))
+            self._given_up.add(subscription.list_id)
+        else:
+            await self._table.remove(subscription.moderation_room, subscription.list_id)
         self._subscriptions[subscription.moderation_room].remove(subscription)
         self._publish(subscription.moderation_room)
         list_id = subscription.list_id
@@ -202,19 +225,17 @@ class PolicyLists:
             moderation_room, tuple(subscription.list_id for subscription in subscriptions)
         )
 
-    def _shortcode(
-        self, moderation_room: str, wanted: str | None, state: Iterable[JsonObject]
-    ) -> str:
+    def _check_shortcode(self, moderation_room: str, wanted: str) -> None:
+        if not _SHORTCODE.fullmatch(wanted):
+            raise CommandError(
+                "A shortcode is made of letters a to z, digits, hyphens and underscores."
+            )
+        if self.find(moderation_room, wanted) is not None:
+            raise CommandError(f"The shortcode {wanted} is taken. Choose another one.")
+
+    def _shortcode(self, moderation_room: str, state: Iterable[JsonObject]) -> str:
+        """A shortcode that is free: the one that the list proposes, or a made one."""
         taken = {subscription.shortcode for subscription in self.of(moderation_room)}
-        if wanted is not None:
-            wanted = wanted.lower()
-            if not _SHORTCODE.fullmatch(wanted):
-                raise CommandError(
-                    "A shortcode is made of letters a to z, digits, hyphens and underscores."
-                )
-            if wanted in taken:
-                raise CommandError(f"The shortcode {wanted} is taken. Choose another one.")
-            return wanted
         for event in state:
             content = event["content"]
             if event["type"] == SHORTCODE_EVENT and isinstance(content.get("shortcode"), str):
@@ -254,14 +275,18 @@ class PolicyLists:
         return state
 
     async def read_again(self, list_id: str) -> None:
-        """Read a watched list; if that fails its moderation rooms are told, once."""
+        """Read a watched list; if it may not be read its moderation rooms are told, once.
+
+        Raises:
+            HomeserverAway: it could not be read; the known rules stay.
+        """
         info = self._lists.get(list_id)
         if info is None:
             return
         try:
             await self.read(list_id)
-        except HomeserverAway as error:
-            log.warning("Could not read the list %s: %s", list_id, error)
+        except TokenRejected:
+            raise
         except Refused as error:
             if not info.stale:
                 info.stale = True

@@ -6,7 +6,7 @@ by sync are hints: whatever they say, the room's single state events are read ag
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -28,7 +28,6 @@ from .reply import Reply
 GRACE_MS = 7 * 24 * 3600 * 1000
 """How long a disabled room is still answered: servers that missed the event go on asking."""
 
-CONCURRENT_READS = 5
 
 log = logging.getLogger("policybot.rooms")
 
@@ -79,9 +78,11 @@ class ProtectedRooms:
     # -- asking ----------------------------------------------------------------------------------
 
     def record(self, room_id: str) -> RoomRecord | None:
+        """What is stored about a room, or None if it is not ours."""
         return self._records.get(room_id)
 
     def room(self, room_id: str) -> ProtectedRoom | None:
+        """The room as the endpoint sees it, or None if it is not ours."""
         return self._rooms.get(room_id)
 
     def name(self, room_id: str) -> str:
@@ -89,12 +90,17 @@ class ProtectedRooms:
         room = self._rooms.get(room_id)
         return room.name if room is not None and room.name else room_id
 
+    def records(self) -> list[RoomRecord]:
+        """All rooms that are ours."""
+        return list(self._records.values())
+
     def owned_by(self, moderation_room: str) -> list[RoomRecord]:
         """The rooms of one moderation room, those with the oldest enabling first."""
         mine = [r for r in self._records.values() if r.moderation_room == moderation_room]
         return sorted(mine, key=lambda record: record.enabled_ts)
 
     def unclaimed(self) -> list[RoomRecord]:
+        """The rooms that name us though no moderation room enabled them."""
         return [r for r in self._records.values() if not r.moderation_room]
 
     def unsettled(self) -> list[RoomRecord]:
@@ -153,70 +159,86 @@ class ProtectedRooms:
     # -- following the rooms ---------------------------------------------------------------------
 
     async def refresh(self, room_id: str) -> None:
-        """Read a protected room again and tell its moderators if the policy server changed."""
+        """Read a protected room again and tell its moderators if the policy server changed.
+
+        Raises:
+            HomeserverAway: it could not be read; what was known stays.
+        """
         async with self.lock(room_id):
             record = self._records.get(room_id)
             if record is None:
                 return
             try:
                 state = await self.read(room_id)
-            except (Refused, HomeserverAway) as error:
+                events = tuple(state.values())
+                after = _room_of(replace(record, state=events))
+            except (Refused, UnknownRoomVersion) as error:
                 log.warning("Could not read %s again: %s", room_id, error)
                 return
             self._away.discard(room_id)
             before = _room_of(record)
-            events = tuple(state.values())
-            after_record = replace(record, state=events)
-            try:
-                after = _room_of(after_record)
-            except UnknownRoomVersion:
-                return
             stands = bool(forms_naming(self.ours.via, state))
-            settled = stands if record.mode is not RoomMode.DISABLED else not stands
-            if record.mode is RoomMode.UNCLAIMED and not stands:
-                after_record = replace(
-                    after_record, mode=RoomMode.DISABLED, disabled_ts=self._clock()
-                )
-            if events != record.state or settled != record.settled:
-                await self.keep(replace(after_record, settled=settled))
-        self._tell_change(record, before, after, settled, state)
+            # What was set once and then taken away by others is told, but not wished anew.
+            settled = record.settled or stands
+            mode, disabled_ts = record.mode, record.disabled_ts
+            if mode is RoomMode.DISABLED:
+                settled = not stands
+            elif mode is RoomMode.UNCLAIMED and not stands:
+                mode, disabled_ts, settled = RoomMode.DISABLED, self._clock(), True
+            now = replace(
+                record, mode=mode, disabled_ts=disabled_ts, settled=settled, state=events
+            )
+            if now != record:
+                await self.keep(now)
+        self._tell_change(record, now, before, after, state)
 
     def _tell_change(
         self,
         record: RoomRecord,
+        now: RoomRecord,
         before: ProtectedRoom,
         after: ProtectedRoom,
-        settled: bool,
         state: RoomState,
     ) -> None:
+        """Tell the moderators if the policy server in force changed, or if it is now as wished."""
+        found = now.settled and not record.settled
         name = self.name(record.room_id)
+        if record.mode is RoomMode.DISABLED and found:
+            notice = Reply.done("The policy server is out of ").name(name).text(" now.")
+            self._notices.tell(record.moderation_room, notice)
         if record.mode not in (RoomMode.ENABLED, RoomMode.DRY_RUN):
-            if record.mode is RoomMode.DISABLED and not record.settled and settled:
-                self._notices.tell(
-                    record.moderation_room,
-                    Reply.done("The policy server is out of ").name(name).text(" now."),
-                )
             return
-        if not record.settled and settled and after.policy == self.ours:
-            self._notices.tell(
-                record.moderation_room,
-                Reply.done("The policy server stands in ")
-                .name(name)
-                .text(" now; its events are checked."),
-            )
-        elif before.policy == self.ours and after.policy != self.ours:
-            event = state.get((POLICY_EVENT, ""))
+        if after.policy == before.policy and not found:
+            return
+        if after.policy == self.ours:
+            notice = Reply.done("The policy server stands in ").name(name)
+            notice.text(" now; its events are checked.")
+        elif after.policy is None and before.policy != self.ours:
+            return  # it is no news that nothing stands there
+        else:
             notice = Reply.problem("The policy server of ").name(name)
             if after.policy is None:
                 notice.text(" was removed")
-            elif after.policy.via == self.ours.via:
-                notice.text(" carries another key now, so nobody can talk there")
+            elif self.has_other_key(after):
+                notice.text(" carries another key than mine, so nobody can talk there. It was set")
             else:
                 notice.text(" was replaced by ").code(after.policy.via)
+            event = state.get((POLICY_EVENT, ""))
             if event is not None:
-                notice.text(", by ").code(str(event["sender"]))
-            notice.text(". If that is not wanted: ").command(f"enable {record.room_id}")
-            self._notices.tell(record.moderation_room, notice)
+                notice.text(" by ").code(str(event["sender"]))
+            notice.text(". To set mine again: ").command(self.enable_command(after))
+        self._notices.tell(record.moderation_room, notice)
+
+    def has_other_key(self, room: ProtectedRoom) -> bool:
+        """Whether a room names us with another key than ours: then every server refuses every
+        event there."""
+        stands = room.policy
+        return stands is not None and stands.via == self.ours.via and stands != self.ours
+
+    def enable_command(self, room: ProtectedRoom) -> str:
+        """The command that protects a room as it is now, without prefix."""
+        other = room.policy is not None and room.policy.via != self.ours.via
+        return f"enable {room.room_id}" + (" --replace" if other else "")
 
     async def on_left(self, room_id: str, by: str) -> None:
         """The bot was kicked, banned or left: the room is answered from what was last known."""
@@ -233,77 +255,6 @@ class ProtectedRooms:
                 "policy server out: "
             ).command(f"disable {room_id}")
             self._notices.tell(record.moderation_room, notice)
-
-    async def compare(self, joined: Iterable[str]) -> None:
-        """Compare joined rooms with what is kept: known rooms are read again, and rooms that name
-        us though nobody enabled them are answered from now on and reported."""
-        limit = asyncio.Semaphore(CONCURRENT_READS)
-
-        async def one(room_id: str) -> None:
-            async with limit:
-                await self.compare_one(room_id)
-
-        joined = set(joined)
-        async with asyncio.TaskGroup() as group:
-            for room_id in joined:
-                group.create_task(one(room_id))
-        for room_id in self._records.keys() - joined:
-            await self.on_left(room_id, "")
-
-    async def compare_one(self, room_id: str) -> None:
-        """The same as `compare` for a room that was entered, or whose state changed."""
-        if room_id in self._records:
-            await self.refresh(room_id)
-        else:
-            await self._adopt(room_id)
-
-    async def _adopt(self, room_id: str) -> None:
-        async with self.lock(room_id):
-            if room_id in self._records:
-                return
-            try:
-                if not await self.names_us(room_id):
-                    return
-                state = await self.read(room_id)
-                record = RoomRecord(
-                    room_id=room_id,
-                    moderation_room="",
-                    mode=RoomMode.UNCLAIMED,
-                    enabled_ts=self._clock(),
-                    disabled_ts=None,
-                    settled=True,
-                    state=tuple(state.values()),
-                )
-                room = await self.keep(record)
-            except (Refused, HomeserverAway, UnknownRoomVersion) as error:
-                log.warning("Could not read whether %s names us: %s", room_id, error)
-                return
-        notice = Reply.problem("The room ").name(self.name(room_id))
-        notice.text(" names this policy server, but no moderation room enabled it. ")
-        if room.policy is not None and room.policy != self.ours:
-            notice.text("It carries another key than mine, so nobody can talk there. ")
-        notice.text("I sign everything there. To protect it: ").command(f"enable {room_id}")
-        notice.text(" To take the policy server out: ").command(f"disable {room_id}")
-        self._notices.tell_all(notice)
-
-    def tell_foreign_keys(self) -> None:
-        """Tell each moderation room which of its rooms carry another key of our name: there every
-        event is refused by its own server until the room is enabled again."""
-        for record in list(self._records.values()):
-            room = self._rooms[record.room_id]
-            stands = room.policy
-            if stands is None or stands.via != self.ours.via or stands == self.ours:
-                continue
-            self._notices.tell(
-                record.moderation_room,
-                Reply.problem("The room ")
-                .name(self.name(record.room_id))
-                .text(
-                    " carries another key than mine: nobody can talk there. Put the old key into "
-                    "the configuration as policy_server.signing_key, or set the new one: "
-                )
-                .command(f"enable {record.room_id}"),
-            )
 
     async def drop_ended(self) -> None:
         """Drop the rooms whose grace time is over and whose state was read not to name us."""

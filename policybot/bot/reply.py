@@ -57,6 +57,13 @@ def _quiet(text: str) -> str:
     return text.replace("@", "@" + _ZERO_WIDTH).replace("://", ":" + _ZERO_WIDTH + "//")
 
 
+def quoted(text: str, length: int = 200) -> str:
+    """A text from outside for use inside a sentence: cleaned, shortened, in quotation marks."""
+    # Quotation marks of its own could end the quotation and go on in our voice.
+    line = _quiet(clean(text, length).translate(_PLAIN_QUOTES)) or "(empty)"
+    return f"“{line}”"
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """Both forms of one message."""
@@ -95,10 +102,9 @@ class Reply:
 
     def name(self, text: str, length: int = MAX_NAME) -> Self:
         """A text from outside, such as a room's name or a reason, in quotation marks."""
-        # Quotation marks of its own could end the quotation and go on in our voice.
-        line = _quiet(clean(text, length).translate(_PLAIN_QUOTES)) or "(empty)"
-        self._plain.append(f"“{line}”")
-        self._html.append(f"“{html.escape(line)}”")
+        line = quoted(text, length)
+        self._plain.append(line)
+        self._html.append(html.escape(line))
         return self
 
     def code(self, text: str, length: int = MAX_CODE) -> Self:

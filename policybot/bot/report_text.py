@@ -79,22 +79,29 @@ def report(refusals: Sequence[Refusal], titles: Titles) -> Reply:
     fresh = [r for r in refusals if not r.details.old and not r.details.unverified]
     old = sum(r.details.old for r in refusals)
     unverified = sum(r.details.unverified and not r.details.old for r in refusals)
-    if not fresh:
-        reply = Reply("🚫").strong(f"Refused: {_events(len(refusals))}").text(".")
-    elif len(fresh) == 1:
-        reply = _single(Reply("🚫").strong("Refused: "), fresh[0], titles)
+    begun = bool(fresh)
+    reply = Reply("🚫")
+    if len(fresh) == 1:
+        _single(reply.strong("Refused: "), fresh[0], titles)
     elif len(fresh) <= SINGLY:
-        reply = Reply("🚫").strong(f"Refused: {_events(len(fresh))}")
+        if fresh:
+            reply.strong(f"Refused: {count(len(fresh), 'event')}")
         for refusal in fresh:
             _single(reply.item(), refusal, titles)
     else:
-        reply = _digest(fresh, titles)
-    if old:
-        reply.line().text(f"{_events(old)} of that from before the room was protected.")
-    if unverified:
-        reply.line().text(
-            f"{_events(unverified)} whose sender could not be verified (no key of the server)."
-        )
+        _digest(reply, fresh, titles)
+    for number, which in (
+        (old, "sent before the room was protected"),
+        (unverified, "whose sender could not be verified, since their server's keys do not come"),
+    ):
+        if not number:
+            continue
+        if begun:
+            reply.line().text("Also refused: ")
+        else:
+            reply.strong("Refused: ")
+        reply.text(f"{count(number, 'event')} {which}.")
+        begun = True
     return reply
 
 
@@ -107,12 +114,12 @@ def _single(reply: Reply, refusal: Refusal, titles: Titles) -> Reply:
     return reply.text("Reference: ").code(refusal.reference)
 
 
-def _digest(refusals: Sequence[Refusal], titles: Titles) -> Reply:
+def _digest(reply: Reply, refusals: Sequence[Refusal], titles: Titles) -> None:
     senders = Counter(refusal.details.sender for refusal in refusals)
     rooms = Counter(refusal.details.room_id for refusal in refusals)
-    reply = Reply("🚫").strong(
-        f"Refused: {_events(len(refusals))} by {_count(len(senders), 'sender')} in "
-        f"{_count(len(rooms), 'room')}"
+    reply.strong(
+        f"Refused: {count(len(refusals), 'event')} by {count(len(senders), 'sender')} in "
+        f"{count(len(rooms), 'room')}"
     )
     _top(reply, "Senders", senders, lambda sender: Reply().code(sender))
     _top(reply, "Rooms", rooms, lambda room_id: Reply().name(titles.room(room_id)))
@@ -126,7 +133,7 @@ def _digest(refusals: Sequence[Refusal], titles: Titles) -> Reply:
             first.setdefault(text, rule)
     _top(reply, "Rules", rules, lambda text: add_rule(Reply(), first[text], titles))
     latest = refusals[-1].reference
-    return reply.line().text("The latest: ").command(f"why {latest}")
+    reply.line().text("The latest: ").command(f"why {latest}")
 
 
 def _top(reply: Reply, title: str, counts: Counter[str], shown: Callable[[str], Reply]) -> None:
@@ -137,9 +144,6 @@ def _top(reply: Reply, title: str, counts: Counter[str], shown: Callable[[str], 
         reply.text(f" and {len(counts) - TOP} more")
 
 
-def _events(number: int) -> str:
-    return _count(number, "event")
-
-
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """A number with its noun, in the singular or plural: “1 event”, “2 events”."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

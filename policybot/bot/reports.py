@@ -16,6 +16,8 @@ from policybot.policy.records import ReportCursor
 
 from .client import HomeserverAway, MatrixClient, Refused, TokenRejected
 from .moderation_rooms import ModerationRooms
+from .notices import Notices
+from .reply import Reply
 from .report_text import Refusal, Titles, report
 
 MAX_IN_ONE = 5_000
@@ -60,6 +62,7 @@ class Reports:
         refusals: RefusalLog,
         cursors: CursorTable,
         moderation_rooms: ModerationRooms,
+        notices: Notices,
         titles: Titles,
         times: ReportTimes,
         *,
@@ -70,13 +73,16 @@ class Reports:
         self._refusals = refusals
         self._cursors = cursors
         self._moderation_rooms = moderation_rooms
+        self._notices = notices
         self._titles = titles
         self._times = times
         self._clock = clock
         self._prefix = prefix
         self._wake = asyncio.Event()
         self._start_number = 0
-        self._last_sent = float("-inf")
+        self._not_before: dict[str, float] = {}
+        self._waiting: set[str] = set()
+        self._stuck: set[str] = set()
 
     async def load(self) -> None:
         """Note where the refusals stand, before the endpoint opens: a reports room that is new
@@ -89,26 +95,60 @@ class Reports:
 
     async def run(self) -> None:
         """Report what is stored, for ever."""
-        loop = asyncio.get_running_loop()
         self._wake.set()  # what was stored before, also before an error ended the last run
         while True:
-            await self._wake.wait()
-            due = max(
-                loop.time() + self._times.first_delay, self._last_sent + self._times.interval
-            )
-            await asyncio.sleep(max(0.0, due - loop.time()))
+            try:
+                async with asyncio.timeout_at(self._next_due()):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            else:
+                await asyncio.sleep(self._times.first_delay)
             self._wake.clear()
-            for reports_room, moderation_rooms in self._rooms().items():
-                try:
-                    if await self._report(reports_room, moderation_rooms):
-                        self._last_sent = loop.time()
-                        self._wake.set()  # there may be more than fits in one
-                except TokenRejected:
-                    raise
-                except (HomeserverAway, Refused) as error:
-                    log.warning("Reports to %s wait: %s", reports_room, error)
-                    self._last_sent = loop.time() + RETRY_S - self._times.interval
-                    self._wake.set()
+            await self._report_all()
+
+    def _next_due(self) -> float | None:
+        """When the first of the rooms that have to wait may be told more."""
+        return min((self._not_before[room] for room in self._waiting), default=None)
+
+    async def _report_all(self) -> None:
+        now = asyncio.get_running_loop().time()
+        rooms = self._rooms()
+        self._waiting &= rooms.keys()
+        for reports_room, moderation_rooms in rooms.items():
+            if self._not_before.get(reports_room, 0.0) > now:
+                self._waiting.add(reports_room)
+                continue
+            self._waiting.discard(reports_room)
+            try:
+                if not await self._report(reports_room, moderation_rooms):
+                    continue
+                pause = self._times.interval
+                self._stuck.discard(reports_room)
+            except TokenRejected:
+                raise
+            except (HomeserverAway, Refused) as error:
+                pause = RETRY_S
+                self._tell_stuck(reports_room, moderation_rooms, error)
+            self._not_before[reports_room] = asyncio.get_running_loop().time() + pause
+            self._waiting.add(reports_room)  # there may be more than fits in one
+
+    def _tell_stuck(
+        self, reports_room: str, moderation_rooms: Sequence[str], error: HomeserverAway | Refused
+    ) -> None:
+        """Tell once that reports cannot be sent, if there is another room to say it in."""
+        if reports_room in self._stuck:
+            return
+        log.warning("Reports to %s wait: %s", reports_room, error)
+        if not isinstance(error, Refused) or error.status == 429:
+            return
+        self._stuck.add(reports_room)
+        for moderation_room in moderation_rooms:
+            if moderation_room != reports_room:
+                notice = Reply.problem("I cannot write into the reports room ").code(reports_room)
+                notice.text(": ").name(error.message, 200)
+                notice.text(". Invite me to it; what was refused meanwhile is told then.")
+                self._notices.tell(moderation_room, notice)
 
     def _rooms(self) -> dict[str, list[str]]:
         rooms: dict[str, list[str]] = {}
@@ -122,6 +162,7 @@ class Reports:
         cursor = await self._cursors.get(reports_room)
         if cursor is None:
             cursor = ReportCursor(reports_room, self._start_number)
+            await self._cursors.save(cursor)  # a later start must not skip what comes now
         refusals = await self._refusals.refusals_after(cursor.number, moderation_rooms, MAX_IN_ONE)
         if cursor.pending_to is not None:
             refusals = [r for r in refusals if r.number <= (cursor.pending_to or 0)]
@@ -139,7 +180,7 @@ class Reports:
             reports_room,
             rendered.plain,
             rendered.html,
-            transaction_id=f"policybot-report-{cursor.number + 1}-{cursor.pending_to}",
+            transaction_id=f"policybot-report-{cursor.pending_since}-{cursor.pending_to}",
         )
         await self._cursors.save(ReportCursor(reports_room, cursor.pending_to or last))
         return True

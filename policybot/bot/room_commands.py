@@ -16,7 +16,8 @@ from .links import InvalidLink, RoomReference, parse_room
 from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
 from .protected_rooms import GRACE_MS, ProtectedRooms
-from .reply import Reply
+from .reply import Reply, quoted
+from .report_text import count
 from .room_protection import Disabled, Enabled, RoomProtection
 
 DAY_MS = 24 * 3600 * 1000
@@ -72,7 +73,7 @@ class RoomCommands:
             room_id = await self._client.join(reference.room_id_or_alias, reference.via)
         except Refused as error:
             raise CommandError(
-                f"I could not enter that room: {error.message}. Check the name, or invite "
+                f"I could not enter that room: {quoted(error.message)}. Check the name, or invite "
                 f"{self._bot_user_id} to it, and try again."
             ) from None
         outcome = await self._protection.enable(
@@ -100,12 +101,11 @@ class RoomCommands:
         reply.code(self._rooms.ours.via)
         if outcome.replaced is not None:
             reply.text(" in place of ").code(outcome.replaced)
-        reply.text(". Checked: ")
-        reply.text("it was read back, " if outcome.checked else "it was read back; ")
+        reply.text(". Checked: it stands there, the keys of other servers come")
         reply.text(
-            "this server answers under its public name, and server keys are delivered."
+            ", and I answer under my public name."
             if outcome.checked
-            else "not checked is whether this server answers under its public name."
+            else ". Not checked: whether I answer under my public name."
         )
         reply.line().add(self._blind_spot())
         if not self._lists.of(moderation_room):
@@ -161,12 +161,12 @@ class RoomCommands:
             return reply.text(
                 ". I go on signing everything there for 7 days, for servers that missed it."
             )
-        reply = Reply.refused("The policy server still stands in ").name(name).text(": ")
+        reply = Reply.refused("I could not take the policy server out of ").name(name).text(": ")
         reply.name(outcome.fault or "unknown", 300)
         reply.text(
-            ". I sign everything there, so nobody is locked out, and do so until it is gone. "
-            "Somebody who may change the room's settings has to empty it. In Element on a "
-            "computer: open the room, type /devtools, choose “Explore room state”, "
+            ". I sign everything there, so nobody is locked out, and try again every hour. Or "
+            "somebody who may change the room's settings empties it. In Element on a computer: "
+            "open the room, type /devtools, choose “Explore room state”, "
         )
         for form in outcome.forms or ("m.room.policy",):
             reply.code(form).text(", ")
@@ -184,10 +184,14 @@ class RoomCommands:
             reply = Reply.problem("Something needs attention:")
             for fault in condition.faults:
                 reply.item().text(fault)
+        elif any(map(self._fault, records)) or self._rooms.unclaimed():
+            reply = Reply.problem("A room needs attention, see below.")
         else:
             reply = Reply.done("All is well.")
         hours = (self._clock() - condition.since_ts) / 3_600_000
-        reply.line().text(f"Running for {_hours(hours)}; {condition.answered:,} answers given.")
+        reply.line().text(
+            f"Running for {_hours(hours)}; {count(condition.answered, 'answer')} given."
+        )
         reply.line().text("Policy server: ").code(self._rooms.ours.via).text(", key ")
         reply.code(self._rooms.ours.public_key)
         reply.line().strong("Rooms" if records else "No room is protected. ")
@@ -230,13 +234,13 @@ class RoomCommands:
 
     def _days_left(self, record: RoomRecord) -> str:
         left = (record.disabled_ts or 0) + GRACE_MS - self._clock()
-        return f"{max(0, -(-left // DAY_MS))} days"
+        return count(max(0, -(-left // DAY_MS)), "more day")
 
     async def _room_status(self, moderation_room: str, text: str) -> Reply:
         room_id = await self.known_room(text)
         record = self._rooms.record(room_id)
         if record is None or record.moderation_room not in ("", moderation_room):
-            raise CommandError("I do not protect that room for you.")
+            raise CommandError("I do not protect that room.")
         room = self._rooms.room(room_id)
         fault = self._fault(record)
         reply = Reply.problem() if fault else Reply.done()
@@ -253,8 +257,8 @@ class RoomCommands:
                 reply.text(" names ").code(room.unstable_policy.via)
             exempt = room.creators | room.powerful
             reply.item().text(
-                f"{len(exempt)} users with power there are never refused, nor are members of this "
-                "room"
+                f"never refused: {count(len(exempt), 'user')} with power there, and the members "
+                "of this room"
             )
         reply.item().add(self._blind_spot())
         return reply
@@ -267,7 +271,7 @@ class RoomCommands:
         try:
             room_id, _ = await self._client.resolve_alias(reference.room_id_or_alias)
         except Refused as error:
-            raise CommandError(f"I cannot find that room: {error.message}") from None
+            raise CommandError(f"I cannot find that room: {quoted(error.message)}") from None
         return room_id
 
 
@@ -304,7 +308,8 @@ def list_lines(
             reply.text("; ⚠️ cannot be read at the moment, its last known rules decide")
         if counts.refused:
             latest = counts.latest[-1].why if counts.latest else ""
-            reply.text(f"; {counts.refused:,} events are no rules, the latest since ").name(latest)
+            reply.text(f"; not usable: {count(counts.refused, 'event')}, the latest because ")
+            reply.name(latest)
         mine = [rule for rule in unused if rule.list_id == list_id]
         if mine:
             reply.text("; unused, since they would hit a moderator or me: ")
@@ -325,5 +330,5 @@ def same_server(user_id: str, name: str) -> bool:
 
 def _hours(hours: float) -> str:
     if hours < 1:
-        return f"{round(hours * 60)} minutes"
-    return f"{round(hours)} hours" if hours < 48 else f"{round(hours / 24)} days"
+        return count(round(hours * 60), "minute")
+    return count(round(hours), "hour") if hours < 48 else count(round(hours / 24), "day")

@@ -23,10 +23,18 @@ from policybot.protocol.policy_event import (
 )
 
 from .client import HomeserverAway, MatrixClient, Refused
-from .enable_plan import EnablePlan, EnableWish, RoomState, forms_naming, plan_enable
+from .enable_plan import (
+    EnablePlan,
+    EnableWish,
+    RoomState,
+    forms_naming,
+    plan_enable,
+    standing_server,
+)
 from .errors import CommandError
 from .moderation_rooms import ModerationRooms
 from .protected_rooms import ProtectedRooms
+from .reply import quoted
 
 log = logging.getLogger("policybot.rooms")
 
@@ -138,7 +146,8 @@ class RoomProtection:
                 state = await self._rooms.read(room_id)
             except Refused as error:
                 raise CommandError(
-                    f"I cannot read that room ({error.message}). Invite {self._bot_user_id} to it "
+                    f"I cannot read that room ({quoted(error.message)}). Invite "
+                    f"{self._bot_user_id} to it "
                     "and try again."
                 ) from None
             wish = EnableWish(
@@ -171,7 +180,8 @@ class RoomProtection:
                 raise self._paste(plan)
             settled = await self._set(record, before, plan)
             record = self._rooms.record(room_id) or record
-            replaced = plan.room.policy.via if plan.room.policy is not None else None
+            stood = plan.room.policy or plan.room.unstable_policy
+            replaced = stood.via if stood is not None else None
             return Enabled(
                 record=record,
                 settled=settled,
@@ -253,8 +263,9 @@ class RoomProtection:
         state = await self._read_until_known(record.room_id)
         if state is None:
             raise CommandError(
-                f"The homeserver refused to set the policy server ({error.message}) and does not "
-                "tell what stands in the room. I answer for it until I know. Try again later."
+                "The homeserver refused to set the policy server "
+                f"({quoted(error.message)}) and does not tell what stands in the room. I answer "
+                "for it until I know, and try again every hour."
             )
         if forms_naming(self._rooms.ours.via, state):
             return
@@ -262,7 +273,10 @@ class RoomProtection:
             await self._rooms.drop(record.room_id)
         else:
             await self._rooms.keep(before)
-        raise CommandError(f"The homeserver refused to set the policy server: {error.message}")
+        raise CommandError(
+            f"The homeserver refused to set the policy server: {quoted(error.message)}. Nothing "
+            "was changed."
+        )
 
     async def _read_until_known(self, room_id: str) -> RoomState | None:
         for pause in (*self._read_back.pauses_s, None):
@@ -298,7 +312,7 @@ class RoomProtection:
             if before is None:
                 raise CommandError("I do not protect that room.")
             if before.moderation_room not in ("", moderation_room):
-                raise CommandError("That room belongs to another moderation room of this bot.")
+                raise CommandError("I do not protect that room.")
             if self._moderation_rooms.several():
                 await self._check_asker(room_id, asked_by)
             record = replace(
@@ -361,7 +375,10 @@ class RoomProtection:
                     await self._send_again(record)
                 except (Refused, HomeserverAway) as error:
                     log.warning("Could not carry on with %s: %s", record.room_id, error)
-            await self._rooms.refresh(record.room_id)
+            try:
+                await self._rooms.refresh(record.room_id)
+            except (Refused, HomeserverAway) as error:
+                log.warning("Could not read %s again: %s", record.room_id, error)
 
     async def _send_again(self, record: RoomRecord) -> None:
         state = await self._rooms.read(record.room_id)
@@ -369,7 +386,11 @@ class RoomProtection:
         if record.mode is RoomMode.DISABLED:
             for form in forms:
                 await self._empty(record.room_id, form)
-        elif not forms and may_send_state(state, self._bot_user_id, POLICY_EVENT).allowed:
+        elif (
+            not forms
+            and standing_server(state) is None  # what another set meanwhile is not replaced
+            and may_send_state(state, self._bot_user_id, POLICY_EVENT).allowed
+        ):
             ours = self._rooms.ours
             content = policy_content(ours.via, ours.public_key)
             await self._client.put_state(record.room_id, POLICY_EVENT, "", content)

@@ -7,6 +7,7 @@ come. A timeline with a gap means that the room is read in full.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from policybot.policy.room import ROOM_STATE
 
@@ -17,7 +18,11 @@ from .notices import Notices
 from .policy_lists import PolicyLists
 from .protected_rooms import ProtectedRooms
 from .reply import Reply
+from .room_survey import RoomSurvey
 from .sync import Membership, RoomUpdate, SyncBatch
+
+RETRY_FIRST_S = 1.0
+RETRY_MOST_S = 60.0
 
 _ROOM_TYPES = frozenset(event_type for event_type, _ in ROOM_STATE)
 _MODERATION_TYPES = frozenset({"m.room.member", "m.room.join_rules", "m.room.encryption"})
@@ -34,6 +39,7 @@ class Updates:
         client: MatrixClient,
         moderation_rooms: ModerationRooms,
         protected_rooms: ProtectedRooms,
+        survey: RoomSurvey,
         lists: PolicyLists,
         commands: Commands,
         *,
@@ -44,6 +50,7 @@ class Updates:
         self._on_moderation_room = on_moderation_room
         self._moderation_rooms = moderation_rooms
         self._protected_rooms = protected_rooms
+        self._survey = survey
         self._lists = lists
         self._commands = commands
         self._bot_user_id = bot_user_id
@@ -69,28 +76,42 @@ class Updates:
         await self._ready.wait()
         for update in batch.rooms:
             if update.kind is Membership.INVITED:
-                self._do(f"invite {update.room_id}", self._invited(update))
+                self._do(f"enter {update.room_id}", partial(self._invited, update))
             elif update.kind is Membership.LEFT:
                 await self._left(update)
             else:
-                await self._joined_room(update)
+                await self._joined_room(update, batch)
 
-    def _do(self, what: str, work: "Awaitable[object]") -> None:
-        """Run a piece of work once; asked for again while it has not begun, it is not doubled."""
+    def read_list(self, list_id: str) -> None:
+        """Read a list again, now or as soon as the homeserver answers."""
+        self._do(f"read the list {list_id}", lambda: self._lists.read_again(list_id))
+
+    def _do(self, what: str, work: Callable[[], Awaitable[object]]) -> None:
+        """Do a piece of work; again and again while the homeserver does not answer, since nothing
+        else would tell what was missed."""
 
         async def run() -> None:
-            try:
-                await work
-            except (HomeserverAway, Refused) as error:
-                log.warning("Could not %s: %s", what, error)
-            except Exception:
-                log.exception("Could not %s.", what)
+            pause = RETRY_FIRST_S
+            while True:
+                try:
+                    await work()
+                    return
+                except HomeserverAway as error:
+                    log.warning("Could not %s, trying again: %s", what, error)
+                except Refused as error:
+                    log.warning("Could not %s: %s", what, error)
+                    return
+                except Exception:
+                    log.exception("Could not %s.", what)
+                    return
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, RETRY_MOST_S)
 
         task = asyncio.create_task(run(), name=what)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _joined_room(self, update: RoomUpdate) -> None:
+    async def _joined_room(self, update: RoomUpdate, batch: SyncBatch) -> None:
         room_id = update.room_id
         events = (*update.state, *update.timeline)
         types = {event["type"] for event in events if "state_key" in event}
@@ -98,20 +119,26 @@ class Updates:
         self._joined.add(room_id)
         if room_id in self._moderation_rooms.ids():
             if new or update.limited or types & _MODERATION_TYPES:
-                self._do(f"read {room_id}", self._moderation_rooms.refresh(room_id))
-            self._commands.take(room_id, update.timeline)
+                self._do(f"read {room_id}", lambda: self._moderation_rooms.refresh(room_id))
+            self._commands.take(room_id, update.timeline, entered=new or batch.since is None)
         if self._lists.watched(room_id):
             if new or update.limited:
-                self._do(f"read the list {room_id}", self._lists.read_again(room_id))
+                self.read_list(room_id)
             else:
                 # Not awaited: a list that is being read must not hold up commands. The list's
                 # lock keeps the order.
-                self._do(f"apply rules of {room_id}", self._lists.on_events(room_id, events))
-        elif self._protected_rooms.record(room_id) is not None:
+                self._do(
+                    f"apply rules of {room_id}", lambda: self._lists.on_events(room_id, events)
+                )
+        if self._protected_rooms.record(room_id) is not None:
             if new or update.limited or types & _ROOM_TYPES:
                 self._refresh(room_id)
-        elif not self._moderation_rooms.is_ours(room_id) and (new or types & _ROOM_TYPES):
-            self._do(f"look at {room_id}", self._protected_rooms.compare_one(room_id))
+        elif self._is_other(room_id) and (new or types & _ROOM_TYPES):
+            self._do(f"look at {room_id}", lambda: self._survey.compare_one(room_id))
+
+    def _is_other(self, room_id: str) -> bool:
+        """Whether this is neither a moderation or reports room nor a list."""
+        return not self._moderation_rooms.is_ours(room_id) and not self._lists.watched(room_id)
 
     def _refresh(self, room_id: str) -> None:
         """Read a protected room again; many events at once are one reading."""
@@ -123,7 +150,7 @@ class Updates:
             self._pending.discard(room_id)
             await self._protected_rooms.refresh(room_id)
 
-        self._do(f"read {room_id}", refresh())
+        self._do(f"read {room_id}", refresh)
 
     async def _left(self, update: RoomUpdate) -> None:
         self._joined.discard(update.room_id)

@@ -17,6 +17,7 @@ class MatrixError(Exception):
         self.error = error
 
     def to_json(self) -> dict[str, str]:
+        """The body of the answer."""
         return {"errcode": self.errcode, "error": self.error}
 
 

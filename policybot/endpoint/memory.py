@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A verdict that stands: the signature made for it (unpadded base64), or None if refused."""
+    """A verdict that stands, and the signature (unpadded base64) if one was made already."""
 
-    signature: str | None
+    signed: bool
+    signature: str | None = None
 
 
 class VerdictMemory:
@@ -23,9 +24,11 @@ class VerdictMemory:
         self._entries: dict[bytes, Remembered] = {}
 
     def get(self, key: bytes) -> Remembered | None:
+        """What is remembered of an event, by its reference hash."""
         return self._entries.get(key)
 
     def put(self, key: bytes, remembered: Remembered) -> None:
+        """Remember an event; the oldest one is forgotten for it."""
         entries = self._entries
         if key not in entries and len(entries) >= self._size:
             del entries[next(iter(entries))]

@@ -4,12 +4,14 @@ Specification: Server-Server API, "Policy Servers"; Client-Server API, "Policy S
 document); MSC4284 for the unstable forms.
 """
 
-import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from multidict import CIMultiDict
+
+from policybot.protocol.canonical_json import checked_canonical_json
 
 from .caller import SignRequest
 from .errors import MatrixError, NotJson, TooLarge, UnrecognizedMethod, UnrecognizedPath
@@ -53,6 +55,8 @@ class PolicyRoutes:
         self._name = name
         self._public_key = public_key
         self._instance_id = instance_id
+        self._stored_headers = self._verdict_headers("stored")
+        self._memory_headers = self._verdict_headers("memory")
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """The route definitions, for an application of our own or for maubot's."""
@@ -116,15 +120,20 @@ class PolicyRoutes:
             )
         )
 
+    def _verdict_headers(self, kept: str) -> CIMultiDict[str]:
+        return CIMultiDict(
+            {
+                "Content-Type": "application/json",
+                VERDICT_HEADER: kept,
+                INSTANCE_HEADER: self._instance_id,
+            }
+        )
+
     def _verdict(self, body: object, status: int, stored: bool) -> web.Response:
         return web.Response(
-            body=json.dumps(body).encode(),
+            body=checked_canonical_json(body),
             status=status,
-            headers={
-                "Content-Type": "application/json",
-                VERDICT_HEADER: "stored" if stored else "memory",
-                INSTANCE_HEADER: self._instance_id,
-            },
+            headers=self._stored_headers if stored else self._memory_headers,
         )
 
     def _error(self, error: MatrixError) -> web.Response:
@@ -158,15 +167,16 @@ async def _read(request: web.Request) -> bytes:
     """
     if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
         raise _too_large()
-    body = bytearray()
+    content = request.content
     try:
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise _too_large()
+        body = await content.readany()  # mostly all of it
+        while len(body) <= MAX_BODY_BYTES and not content.at_eof():
+            body += await content.readany()
     except web.RequestPayloadError:
         raise NotJson("The request body cannot be read.") from None
-    return bytes(body)
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large()
+    return body
 
 
 def _too_large() -> TooLarge:

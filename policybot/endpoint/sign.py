@@ -182,7 +182,7 @@ class SignUseCase:
             raise CheckFailed("The event's content does not match its hash.")
         remembered = self._memory.get(key)
         if remembered is not None:
-            return self._remembered(pdu, key, remembered)
+            return self._remembered(pdu, key, message, remembered)
         submitted = self._submitted.get(key)
         if submitted is not None:
             return await self._stand(pdu, key, message, submitted)
@@ -223,8 +223,14 @@ class SignUseCase:
         if submitted is None:
             standing = self._verdicts.submit(decision)
             submitted = self._submitted[key] = _Submitted(decision.signed, standing)
-            standing.add_done_callback(lambda _: self._submitted.pop(key, None))
+            standing.add_done_callback(lambda _: self._settled(key))
         return submitted
+
+    def _settled(self, key: bytes) -> None:
+        """Remember a verdict also if nobody waited so long."""
+        standing = self._submitted.pop(key).standing
+        if not standing.cancelled() and self._memory.get(key) is None:
+            self._memory.put(key, Remembered(standing.result()))
 
     async def _judge_copy(
         self, pdu: Pdu, caller: str, key: bytes, message: bytes, deadline: Deadline
@@ -319,12 +325,16 @@ class SignUseCase:
         signed = standing.result() if stored else submitted.signed
         signature = self._signing_key.sign(message) if signed else None
         if stored:
-            self._memory.put(key, Remembered(signature))
+            self._memory.put(key, Remembered(signed, signature))
         return self._give(pdu, key, signature, stored=stored)
 
-    def _remembered(self, pdu: Pdu, key: bytes, remembered: Remembered) -> Answer:
+    def _remembered(self, pdu: Pdu, key: bytes, message: bytes, remembered: Remembered) -> Answer:
         self.counts["repeated"] += 1
-        return self._give(pdu, key, remembered.signature, stored=True)
+        signature = remembered.signature
+        if remembered.signed and signature is None:
+            signature = self._signing_key.sign(message)
+            self._memory.put(key, Remembered(True, signature))
+        return self._give(pdu, key, signature, stored=True)
 
     def _give(self, pdu: Pdu, key: bytes, signature: str | None, *, stored: bool) -> Answer:
         if signature is None:

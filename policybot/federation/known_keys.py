@@ -28,6 +28,7 @@ class KnownDocument:
 
     @classmethod
     def fetched(cls, keys: ServerKeys, fetched_ts: int) -> "KnownDocument":
+        """A document that was fetched at that time (milliseconds since 1970)."""
         return cls(keys, fetched_ts, min(keys.valid_until_ts, fetched_ts + LONGEST_VALIDITY_MS))
 
     def has(self, key_id: str) -> bool:

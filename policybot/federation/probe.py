@@ -42,6 +42,7 @@ class ProbeResult:
 
     @property
     def ok(self) -> bool:
+        """Whether our endpoint answers there."""
         return self.outcome is ProbeOutcome.OK
 
 

@@ -37,6 +37,7 @@ class Entity:
 
     @property
     def is_glob(self) -> bool:
+        """Whether it stands for more than one entity."""
         return is_glob(self.text)
 
 

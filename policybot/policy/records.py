@@ -39,7 +39,8 @@ class ModerationRoomRecord:
 class Subscription:
     """A policy list that a moderation room watches; ``position`` orders its lists from 0.
 
-    ``own`` marks a list that the bot made for this moderation room.
+    ``own`` marks a list that the bot made for this moderation room; with a position below 0 it is
+    no longer watched.
     """
 
     moderation_room: str

@@ -105,6 +105,7 @@ class PowerCheck:
 
     @property
     def allowed(self) -> bool:
+        """Whether the level is enough."""
         return self.has is None or self.has >= self.needed
 
 

@@ -102,10 +102,12 @@ class Rule:
 
     @property
     def key(self) -> RuleKey:
+        """What a later event of the list must have in common to replace this rule."""
         return RuleKey(self.list_id, self.event_type, self.state_key)
 
     @property
     def is_glob(self) -> bool:
+        """Whether it stands for more than one entity."""
         return is_glob(self.entity)
 
     def same_effect(self, other: "Rule") -> bool:

@@ -11,6 +11,7 @@ upgrade_table = UpgradeTable()
 
 
 async def create_tables(conn: Connection, scheme: Scheme) -> None:
+    """Make all tables of the first version."""
     for statement in (
         *_verdict_tables(scheme),
         *_RULE_TABLES,

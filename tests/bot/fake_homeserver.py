@@ -52,6 +52,7 @@ class FakeHomeserver:
         self._transactions: dict[tuple[str, str], str] = {}
         self._filters: dict[str, JsonObject] = {}
         self._faults: list[tuple[str, str, Fault, list[int]]] = []
+        self._gates: list[tuple[str, str, asyncio.Event]] = []
         self._changed = asyncio.Condition()
         self._stopping = asyncio.Event()
         self._runner: web.ServerRunner | None = None
@@ -85,6 +86,12 @@ class FakeHomeserver:
         """Let the next requests whose decoded path contains ``path_part`` fail, in order."""
         for fault in faults:
             self._faults.append((method, path_part, fault, [fault.times]))
+
+    def gate(self, method: str, path_part: str) -> asyncio.Event:
+        """Let the next request for a path wait until the event is set."""
+        opened = asyncio.Event()
+        self._gates.append((method, path_part, opened))
+        return opened
 
     def mend(self) -> None:
         """Take all faults away."""
@@ -197,6 +204,7 @@ class FakeHomeserver:
         )
         self.requests.append(seen)
         await self._notify()
+        await self._pass_gate(seen)
         fault = self._fault_for(seen)
         if fault is not None and not fault.after_the_deed:
             return await self._fail(fault)
@@ -206,6 +214,14 @@ class FakeHomeserver:
         except _MatrixError as error:
             response = error.answer
         return response if fault is None else await self._fail(fault)
+
+    async def _pass_gate(self, request: Request) -> None:
+        for gate in self._gates:
+            method, path_part, opened = gate
+            if method == request.method and path_part in request.path:
+                self._gates.remove(gate)
+                await opened.wait()
+                return
 
     def _fault_for(self, request: Request) -> Fault | None:
         for entry in self._faults:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mautrix.util.async_db import Database
 
-from policybot.app import Account, App, Pace
+from policybot.app import Account, App
+from policybot.bot.chat import Chat, Pace
 from policybot.bot.client import MatrixClient, open_api
 from policybot.bot.reply import Reply
 from policybot.bot.room_protection import ReadBack
@@ -80,6 +82,13 @@ class Moderated:
         self._listener: Listener
         self._sync: asyncio.Task[None] | None = None
 
+    @property
+    def chat(self) -> Chat:
+        """The bot's chat side."""
+        chat = self.app._chat
+        assert chat is not None
+        return chat
+
     # -- life ------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -139,6 +148,23 @@ class Moderated:
         await self.stop()
         await self.start()
 
+    async def restarted(self) -> Self:
+        """The same, for use in an expression."""
+        await self.restart()
+        return self
+
+    def quicken(self) -> None:
+        """Let the hourly check come every few milliseconds."""
+        self.pace = replace(self.pace, maintenance=0.02)
+
+    async def maintained(self) -> None:
+        """Wait until a check that began after now is through."""
+        before = self.chat.checks
+        async with asyncio.timeout(DEADLINE_S):
+            while self.chat.checks < before + 2:
+                await asyncio.sleep(0.01)
+        await self.caught_up()
+
     # -- talking ---------------------------------------------------------------------------------
 
     async def ask(self, text: str, sender: str = ALICE, room_id: str = "", **extra: Any) -> str:
@@ -185,16 +211,15 @@ class Moderated:
 
     async def caught_up(self) -> None:
         """Wait until the bot has taken in everything that happened and said what it has to."""
-        updates, notices = self.app._updates, self.app._notices
+        chat = self.chat
         async with asyncio.timeout(DEADLINE_S):
-            await updates._ready.wait()
-            await self.app.rooms_found.wait()
+            await chat.rooms_found.wait()
         await self._synced()
-        while updates._tasks:
+        while chat._updates._tasks:
             async with asyncio.timeout(DEADLINE_S):
-                await asyncio.wait(updates._tasks)
+                await asyncio.wait(chat._updates._tasks)
         before = self._barriers()
-        notices.tell(self.mods, Reply(BARRIER).text(""))
+        chat.notices.tell(self.mods, Reply(BARRIER).text(""))
         await self.homeserver.wait_for(lambda: self._barriers() > before)
 
     async def _synced(self) -> None:

@@ -83,6 +83,4 @@ class OtherServer:
             body = json.dumps(event).encode()
             async with session.post(url + SIGN, data=body, headers=headers) as response:
                 answer = await response.json()
-                return SignAnswer(
-                    response.status, answer, event_id(event, room_version(version))
-                )
+                return SignAnswer(response.status, answer, event_id(event, room_version(version)))

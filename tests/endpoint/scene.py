@@ -43,8 +43,6 @@ POLICY_KEY = SigningKey.from_base64(SEED)
 SERVER_KEY_ID = "ed25519:k1"
 DEADLINE_S = 20.0
 
-Client = TestClient[Request, Application]
-
 
 def server_key(name: str) -> SigningKey:
     """The signing key of a homeserver."""
@@ -176,7 +174,7 @@ class Scene:
             self.use_case, name=NAME, public_key=POLICY_KEY.public_key, instance_id=INSTANCE
         )
         self.app = application(self.routes)
-        self.client: Client | None = None
+        self.client: TestClient[Request, Application] | None = None
 
     def ban(self, entity: str, list_id: str = LIST) -> None:
         self.rules.apply(list_id, rule_event(entity))
@@ -244,7 +242,9 @@ def key_of(event: JsonObject, version: RoomVersion = V11) -> bytes:
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait until the condition holds."""
     async with asyncio.timeout(DEADLINE_S):
-        while not condition():
+        while True:
+            if condition():
+                return
             await asyncio.sleep(0.001)
 
 

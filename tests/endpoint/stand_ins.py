@@ -11,9 +11,10 @@ from policybot.protocol.signing import VerifyKey
 class Keys:
     """Keys of other servers.
 
-    ``known`` are in memory. A fetch brings what is in ``arriving``; it is over at once, or while
-    ``held`` not before the test calls ``release`` or the time is over. ``waits`` has the bound
-    that each fetch was given, in order.
+    ``known`` are in memory. A fetch brings what is in ``arriving``; it is over at once, or after
+    ``hold`` not before the test calls ``release`` or the time is over. ``waits`` has the bound
+    that each fetch was given, in order. A request that does not fetch its caller's key has come
+    as far as it gets when it is counted in ``lookups``.
     """
 
     known: dict[tuple[str, str], VerifyKey] = field(default_factory=dict)
@@ -21,19 +22,24 @@ class Keys:
     fetched: list[tuple[str, str]] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     asked: list[tuple[str, str, int, bool]] = field(default_factory=list)
+    lookups: int = 0
     broken: bool = False
-    _held: asyncio.Event | None = None
+    held: bool = False
+    patient: bool = False
+    _release: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def hold(self) -> None:
-        """From now on fetches wait for ``release``."""
-        self._held = asyncio.Event()
+    def hold(self, *, patient: bool = False) -> None:
+        """From now on fetches wait for ``release``; if ``patient``, longer than they may."""
+        self.held = True
+        self.patient = patient
 
     def release(self) -> None:
         """Let all fetches end."""
-        assert self._held is not None
-        self._held.set()
+        self.held = False
+        self._release.set()
 
     def lookup(self, server: str, key_id: str, now_ms: int) -> VerifyKey | None:
+        self.lookups += 1
         if self.broken:
             raise RuntimeError("the keys are broken")
         return self.known.get((server, key_id))
@@ -47,11 +53,11 @@ class Keys:
     async def fetch(self, server: str, key_id: str, timeout_s: float) -> None:
         self.fetched.append((server, key_id))
         self.waits.append(timeout_s)
-        if self._held is not None:
-            released = asyncio.ensure_future(self._held.wait())
-            await asyncio.wait({released}, timeout=timeout_s)
-            if not released.done():
-                released.cancel()
+        if self.held:
+            try:
+                async with asyncio.timeout(None if self.patient else timeout_s):
+                    await self._release.wait()
+            except TimeoutError:
                 return
         key = self.arriving.get((server, key_id))
         if key is not None:

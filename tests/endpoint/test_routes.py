@@ -304,13 +304,17 @@ async def test_unsigned_data_may_hold_anything(scene: Scene) -> None:
     assert verifies(reply, event)
 
 
+@pytest.mark.parametrize("abort", [True, False])
 async def test_a_caller_that_goes_away_in_the_middle_of_the_body(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    scene: Scene, caplog: pytest.LogCaptureFixture, abort: bool
 ) -> None:
     assert scene.client is not None
     _, writer = await asyncio.open_connection(scene.client.host, scene.client.port)
     writer.write(f"POST {SIGN} HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{{".encode())
     await writer.drain()
-    writer.transport.abort()
+    if abort:
+        writer.transport.abort()
+    else:
+        writer.close()
     assert verifies(await scene.ask(event := event_of(ALICE)), event)
     assert caplog.records == []

@@ -48,20 +48,11 @@ class Caller:
         self._bot = bot
         self._destination = destination
 
-    async def ask(self, event: JsonObject) -> SignAnswer:
-        """Ask about one event, on a connection of its own.
-
-        Raises:
-            ClientError, OSError: no answer came, or not the whole of it.
-        """
-        async with _session() as session:
-            return await self._ask(session, event)
-
     async def ask_all(self, events: Sequence[JsonObject], at_once: int = 16) -> list[SignAnswer]:
         """Ask about all events, several at a time; the answers are in their order.
 
         Raises:
-            ClientError, OSError: as for ``ask``.
+            ClientError, OSError: an answer did not come, or not the whole of it.
         """
         async with _session(limit=at_once) as session:
             return await asyncio.gather(*(self._ask(session, event) for event in events))

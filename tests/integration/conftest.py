@@ -14,6 +14,7 @@ from policybot.demo.network import Network, running_network
 from policybot.demo.requirements import what_is_missing
 
 from .federation_server import FederationServer
+from .recording_proxy import RecordingProxy
 
 _SUFFIXES = itertools.count(1)
 
@@ -97,3 +98,12 @@ async def third_server(network: Network) -> AsyncIterator[FederationServer]:
     await server.start()
     yield server
     await server.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def way(network: Network) -> AsyncIterator[RecordingProxy]:
+    """A bot's own way to hs1, which may be closed while hs1 itself stays up for everyone else."""
+    way = RecordingProxy(network)
+    await way.start()
+    yield way
+    await way.stop()

@@ -1,5 +1,6 @@
 """A public room that lives on a server of the tests' own, however many members it has."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from policybot.app import now_ms
@@ -31,21 +32,21 @@ class HostedRoom:
         self._identity = identity
         self._depth = 0
         self._latest: list[str] = []
-        self._auth: list[str] = []
-        self._auth_chain: list[JsonObject] = []
         self._state: list[JsonObject] = []
-        creator = self._member(0)
-        create = {"room_version": version.name, "creator": creator}
-        self._add_auth(creator, "m.room.create", "", create)
-        self._add_auth(creator, "m.room.member", creator, {"membership": "join"})
-        users = {creator: 100, powerful: 100}
-        self._add_auth(creator, "m.room.power_levels", "", {"users": users})
-        self._auth_of_joins = [self._auth[0], self._auth[2]]
-        self._add_auth(creator, "m.room.join_rules", "", {"join_rule": "public"})
-        self._auth_of_joins.append(self._auth[3])
-        self._add(creator, "m.room.name", "", {"name": f"Room of {members}"}, self._auth)
+        creator = f"@member0:{identity.name}"
+        content: JsonObject = {"room_version": version.name, "creator": creator}
+        create = self._add(creator, "m.room.create", "", content, ())
+        founder = self._add(creator, "m.room.member", creator, {"membership": "join"}, (create,))
+        content = {"users": {creator: 100, powerful: 100}}
+        levels = self._add(creator, "m.room.power_levels", "", content, (create, founder))
+        # Exactly the events that the specification selects for each; others are an error.
+        auth = (create, founder, levels)
+        rule = self._add(creator, "m.room.join_rules", "", {"join_rule": "public"}, auth)
+        self._auth_chain = list(self._state)
+        self._add(creator, "m.room.name", "", {"name": f"Room of {members}"}, auth)
+        self._auth_of_joins = (create, levels, rule)
         for number in range(1, members):
-            user_id = self._member(number)
+            user_id = f"@member{number}:{identity.name}"
             content = {"membership": "join", "displayname": f"Member number {number}"}
             self._add(user_id, "m.room.member", user_id, content, self._auth_of_joins)
 
@@ -71,10 +72,7 @@ class HostedRoom:
         self._append(event)
         return answer
 
-    def _member(self, number: int) -> str:
-        return f"@member{number}:{self._identity.name}"
-
-    def _fields(self, event_type: str, content: JsonObject, auth: list[str]) -> dict[str, Any]:
+    def _fields(self, event_type: str, content: JsonObject, auth: Sequence[str]) -> dict[str, Any]:
         return {
             "type": event_type,
             "content": content,
@@ -83,25 +81,23 @@ class HostedRoom:
             "depth": self._depth + 1,
         }
 
-    def _add_auth(
-        self, sender: str, event_type: str, state_key: str, content: JsonObject
-    ) -> None:
-        """Add one of the events that allow others."""
-        event = self._add(sender, event_type, state_key, content, self._auth)
-        self._auth.append(self._latest[0])
-        self._auth_chain.append(event)
-
     def _add(
-        self, sender: str, event_type: str, state_key: str, content: JsonObject, auth: list[str]
-    ) -> JsonObject:
+        self,
+        sender: str,
+        event_type: str,
+        state_key: str,
+        content: JsonObject,
+        auth: Sequence[str],
+    ) -> str:
+        """Add a state event and return its ID."""
         fields = self._fields(event_type, content, auth)
         event = self._identity.event(
             self.version, self.room_id, sender, state_key=state_key, **fields
         )
-        self._append(event)
-        return event
+        return self._append(event)
 
-    def _append(self, event: JsonObject) -> None:
+    def _append(self, event: JsonObject) -> str:
         self._state.append(event)
         self._latest = [event_id(event, self.version)]
         self._depth = event["depth"]
+        return self._latest[0]

@@ -1,4 +1,6 @@
-"""The way to a homeserver, which can be closed, and on which every request is written down."""
+"""The way to a homeserver, on which every request is written down and which can be closed."""
+
+import asyncio
 
 from aiohttp import web
 
@@ -8,32 +10,38 @@ from policybot.demo.user import Account
 
 
 class RecordingProxy(ReverseProxy):
-    """Hands everything on to hs1. ``requests`` are the methods and raw paths so far.
+    """Hands everything on to hs1. ``requests`` are the methods and raw targets so far.
 
-    After ``stop`` the homeserver is away as seen from here, until ``start`` with the same port.
+    After ``stop`` the homeserver is away, as seen from here, until ``start`` with the same port.
     """
 
     def __init__(self, network: Network) -> None:
-        super().__init__(
-            network.certificates.server_context(), [Route("/", network.hs1.url)]
-        )
+        super().__init__(network.certificates.server_context(), [Route("/", network.hs1.url)])
         self.requests: list[str] = []
-
-    @property
-    def url(self) -> str:
-        """Where the homeserver seems to be."""
-        return f"https://localhost:{self.port}"
+        self._asked = asyncio.Event()
 
     def standalone(self, account: Account) -> dict[str, object]:
-        """The section ``standalone`` for a bot that goes this way."""
+        """The section ``standalone`` of a bot that reaches its homeserver this way."""
         return {
             "homeserver": {
-                "url": self.url,
+                "url": f"https://localhost:{self.port}",
                 "user_id": account.user_id,
                 "password": account.password,
             }
         }
 
+    async def wait_for_request(self, *fragments: str, deadline: float = 30.0) -> None:
+        """Return once a request came whose target holds all the fragments.
+
+        Raises:
+            TimeoutError: none came within ``deadline`` seconds.
+        """
+        async with asyncio.timeout(deadline):
+            while not any(all(part in asked for part in fragments) for asked in self.requests):
+                self._asked.clear()
+                await self._asked.wait()
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests.append(f"{request.method} {request.raw_path}")
+        self._asked.set()
         return await super()._handle(request)

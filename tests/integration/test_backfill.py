@@ -13,6 +13,7 @@ from policybot.protocol.canonical_json import JsonObject
 
 from .conftest import MakeBot, MakeCast
 from .orders import obeyed
+from .seal import seal_of
 
 OLD = re.compile(r"(\d+) events? of that from before the room was protected")
 BEFORE, AFTER, SPAM = 12, 12, 8
@@ -71,9 +72,10 @@ async def test_a_late_joiner_sees_what_was_said_before_and_after_enabling(
         await talker.send_text(room, f"before {number}")
     await obeyed(cast, f"!policy enable {room}")
     await obeyed(cast, f"!policy ban {rogue.user_id} advertising")
+    # Not as the last: the event before the join comes with it, before hs2 knows that it must ask.
+    fresh = await rogue.send_text(room, "cheap watches again")
     for number in range(AFTER):
         await talker.send_text(room, f"after {number}")
-    fresh = await rogue.send_text(room, "cheap watches again")
 
     await late.join(room, via=[network.hs1.name])
     expected = {f"before {n}" for n in range(BEFORE)} | {f"after {n}" for n in range(AFTER)}
@@ -85,6 +87,10 @@ async def test_a_late_joiner_sees_what_was_said_before_and_after_enabling(
     ]
     assert [body_of(e) for e in events if e["sender"] == rogue.user_id] == [""]
     assert {e["type"] for e in events} >= {"m.room.create", "m.room.name", "m.room.power_levels"}
+    seal = await seal_of(room, late)
+    for text in ("before 0", "after 0"):
+        event_id = next(e["event_id"] for e in events if body_of(e) == text)
+        assert await seal.is_on(event_id, network.hs2)
     reply = await late.send_text(room, "I have read everything")
     await talker.wait_for_event_id(room, reply)
 

@@ -4,16 +4,13 @@ import pytest
 
 from policybot.demo import acts
 from policybot.demo.cast import body_of
-from policybot.demo.homeserver import Homeserver
 from policybot.demo.network import Network
 from policybot.demo.user import MatrixRefusal, User
-from policybot.protocol.event_hash import signing_bytes
 from policybot.protocol.policy_event import POLICY_EVENT
-from policybot.protocol.room_version import RoomVersion, room_version
-from policybot.protocol.signing import POLICY_SERVER_KEY_ID, VerifyKey
 
 from .conftest import MakeBot, MakeCast
 from .orders import obeyed
+from .seal import seal_of
 
 REPORTS = {"first_delay": "0s", "interval": "1s"}
 
@@ -30,23 +27,6 @@ def reference_in(text: str) -> str:
     code = acts.REFERENCE_CODE.search(text)
     assert code is not None, text
     return code.group()
-
-
-class Seal:
-    """The policy server's signature, as a room's state event announces it."""
-
-    def __init__(self, name: str, public_key: str, version: RoomVersion) -> None:
-        self._name = name
-        self._key = VerifyKey.from_base64(public_key)
-        self._version = version
-
-    async def is_on(self, event_id: str, homeserver: Homeserver) -> bool:
-        """Whether the homeserver's copy of the event carries it, and it is right."""
-        event = await homeserver.stored_event(event_id)
-        signature = event["signatures"].get(self._name, {}).get(POLICY_SERVER_KEY_ID)
-        return signature is not None and self._key.verify(
-            signing_bytes(event, self._version), signature
-        )
 
 
 async def seen_of(watcher: User, room_id: str, sender: User, marker: str) -> list[str]:
@@ -67,9 +47,8 @@ async def test_from_enable_to_disable(
     await acts.enable(cast)
     create = await cast.visitor.state_event(room, "m.room.create")
     assert create is not None and create["room_version"] == version
-    policy = await cast.visitor.state_event(room, POLICY_EVENT)
-    assert policy is not None and policy["via"] == network.hs1.name
-    seal = Seal(policy["via"], policy["public_keys"]["ed25519"], room_version(version))
+    seal = await seal_of(room, cast.visitor)
+    assert seal.name == network.hs1.name
 
     # Who is not banned talks, and the signature travels with the message.
     welcome = await cast.spammer.send_text(room, "hello, I am new here")
@@ -132,13 +111,7 @@ async def test_users_of_the_shared_name_are_checked_everywhere_but_at_home(
     await cast.visitor.wait_for_event(
         room, lambda event: event["type"] == POLICY_EVENT and event["content"] != {}
     )
-    policy = await cast.visitor.state_event(room, POLICY_EVENT)
-    assert policy is not None
-    create = await cast.visitor.state_event(room, "m.room.create")
-    assert create is not None
-    seal = Seal(
-        policy["via"], policy["public_keys"]["ed25519"], room_version(create["room_version"])
-    )
+    seal = await seal_of(room, cast.visitor)
     banned = await obeyed(cast, f"!policy ban {rogue.user_id} spam")
     assert network.hs1.name in banned
 

@@ -1,0 +1,51 @@
+"""What `enable` asks before a room is made to rely on us: our public name, and keys of others."""
+
+import asyncio
+
+from .bot.room_protection import EndpointFault
+from .federation.client import HttpClient
+from .federation.key_ring import KeyRing
+from .federation.notary import Notary
+from .federation.probe import ProbeOutcome, check_key_delivery, probe_endpoint
+
+PREFETCH_WAIT_S = 10.0
+KEY_CHECK_SERVERS = 5
+
+
+class EndpointProbe:
+    """Asks for our endpoint as other servers find it: under ``name``, or at ``public_url``."""
+
+    def __init__(
+        self, name: str, public_url: str | None, instance_id: str, http: HttpClient
+    ) -> None:
+        self._name = name
+        self._public_url = public_url
+        self._instance_id = instance_id
+        self._http = http
+
+    async def probe(self) -> EndpointFault | None:
+        """What is wrong, or None if it is our endpoint that answers."""
+        result = await probe_endpoint(self._name, self._instance_id, self._http, self._public_url)
+        if result.ok:
+            return None
+        return EndpointFault(result.text, result.outcome is ProbeOutcome.UNREACHABLE)
+
+
+class NotaryKeys:
+    """The keys of the servers in a room."""
+
+    def __init__(self, notary: Notary, keys: KeyRing) -> None:
+        self._notary = notary
+        self._keys = keys
+
+    async def check_delivery(self, servers: tuple[str, ...]) -> str | None:
+        """What keeps keys from coming, or None. ``servers``: those with most members first."""
+        return await check_key_delivery(self._notary, *servers[:KEY_CHECK_SERVERS])
+
+    async def prefetch(self, servers: tuple[str, ...]) -> None:
+        """Fetch the servers' keys in advance; it goes on behind a bounded wait."""
+        task = asyncio.ensure_future(self._keys.prefetch(servers))
+        try:
+            await asyncio.wait({task}, timeout=PREFETCH_WAIT_S)
+        finally:
+            task.cancel()

@@ -1,0 +1,104 @@
+"""The listener: its address, and that it lets requests under way end."""
+
+import asyncio
+import json
+import logging
+import socket
+
+import pytest
+from aiohttp import ClientSession
+
+from policybot.endpoint.listener import Listener
+from policybot.endpoint.paths import HEALTH, SIGN
+
+from ..protocol.events import KEY_ID, NAME
+from .scene import (
+    ALICE,
+    CALLER,
+    DEADLINE_S,
+    SERVER_KEY_ID,
+    Scene,
+    authorization,
+    event_of,
+    eventually,
+    server_key,
+)
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+HOSTS = {"127.0.0.1": "http://127.0.0.1:", "::1": "http://[::1]:"}
+
+
+@pytest.mark.parametrize("host", [host for host in HOSTS if host != "::1" or has_ipv6()])
+async def test_its_url_leads_to_it(host: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "policybot")
+    listener = Listener(Scene().app, host, 0)
+    await listener.start()
+    try:
+        assert listener.url.startswith(HOSTS[host])
+        assert not listener.url.endswith(":0")
+        assert f"Listening on {listener.url}" in caplog.text
+        async with ClientSession() as session, session.get(listener.url + HEALTH) as response:
+            assert await response.text() == "ok"
+    finally:
+        await listener.stop()
+
+
+async def test_an_address_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listener = Listener(Scene().app, "127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(OSError):
+            await listener.start()
+
+
+async def test_stopping_lets_a_request_under_way_end() -> None:
+    scene = Scene(servers=(CALLER,))
+    scene.keys.arriving["good.example", SERVER_KEY_ID] = server_key("good.example").verify_key
+    scene.keys.hold()
+    listener = Listener(scene.app, "127.0.0.1", 0)
+    await listener.start()
+    event = event_of(ALICE)
+    async with ClientSession() as session, asyncio.timeout(DEADLINE_S):
+        # One more connection that is only kept open must not hold up the end.
+        async with session.get(listener.url + HEALTH) as response:
+            await response.text()
+        asking = asyncio.create_task(
+            session.post(
+                listener.url + SIGN,
+                data=json.dumps(event),
+                headers={"Authorization": authorization(event)},
+            )
+        )
+        await eventually(lambda: scene.keys.fetched)
+        stopping = asyncio.create_task(listener.stop())
+        await eventually(lambda: not _is_open(listener.url))
+        assert not stopping.done()
+        scene.keys.release()
+        async with await asking as response:
+            assert response.status == 200
+            assert KEY_ID in (await response.json())[NAME]
+        await stopping
+    assert len(scene.verdicts.submitted) == 1
+
+
+async def test_stopping_twice_and_without_start() -> None:
+    await Listener(Scene().app, "127.0.0.1", 0).stop()
+    listener = Listener(Scene().app, "127.0.0.1", 0)
+    await listener.start()
+    await listener.stop()
+    await listener.stop()
+
+
+def _is_open(url: str) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,216 @@
+"""What is written for people agrees with the code."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from policybot.bot.command import COMMAND_FORMS
+from policybot.config import _KEYS, _MODERATION_ROOM_KEYS, parse_config
+from policybot.endpoint.paths import HEALTH, POLICY_PATHS
+from policybot.policy.evaluator import _ALWAYS_SIGNED_STATE
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
+
+
+def title_of(path: Path) -> str:
+    return path.name
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The code blocks in a language, without their indentation in a list."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.M | re.S)
+    return ["".join(line[len(i) :] for line in body.splitlines(True)) for i, body in found]
+
+
+def extras() -> dict[str, Any]:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project: dict[str, Any] = tomllib.load(file)["project"]
+    return project
+
+
+# -- proxies -------------------------------------------------------------------------------------
+
+
+def locations(config: str) -> dict[str, str]:
+    """Each `location` of an nginx configuration, and where it sends requests."""
+    return dict(re.findall(r"location ([^{]+?) \{.*?proxy_pass ([^;]+);", config, re.S))
+
+
+def test_nginx_sends_exactly_the_policy_paths() -> None:
+    (config,) = blocks(DEPLOY, "nginx")
+    found = locations(config)
+    assert found.pop("/") == "http://127.0.0.1:8008"
+    assert found == dict.fromkeys(POLICY_PATHS, "http://127.0.0.1:8090")
+
+
+def test_the_table_of_paths_is_complete() -> None:
+    assert re.findall(r"^\| `(/[^`]+)` \|", DEPLOY, re.M) == list(POLICY_PATHS)
+    assert f"`{HEALTH}`" in DEPLOY
+
+
+def test_the_short_snippet_matches_the_same_paths() -> None:
+    (config,) = blocks(README, "nginx")
+    ((location, target),) = locations(config).items()
+    assert target == "http://127.0.0.1:8090"
+    pattern = re.compile(location.removeprefix("~ "))
+    for path in POLICY_PATHS:
+        assert pattern.search(path)
+    for other in ("/_matrix/federation/", "/.well-known/matrix/server", "/_matrix/client/", "/"):
+        assert not pattern.search(other)
+
+
+def test_no_proxy_rewrites_the_path() -> None:
+    for page in PAGES:
+        for target in re.findall(r"proxy_pass ([^;`]+);", page.read_text()):
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+", target)
+
+
+def test_the_port_is_the_default() -> None:
+    section = parse_config(yaml.safe_load((ROOT / "config.sample.yaml").read_text())).listen
+    assert section is not None
+    assert f"{section.host}:{section.port}" == "127.0.0.1:8090"
+
+
+# -- commands ------------------------------------------------------------------------------------
+
+
+def test_the_table_of_commands_is_that_of_the_code() -> None:
+    section = README.partition("## Commands")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(.+?)` \| (.+?) \|$", section, re.M)
+    assert [usage.replace("\\|", "|") for usage, _ in rows] == [
+        form.usage for form in COMMAND_FORMS.values()
+    ]
+
+
+def test_each_command_has_its_section() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text()
+    assert re.findall(r"^## (.+)$", text, re.M) == [form.usage for form in COMMAND_FORMS.values()]
+    for form in COMMAND_FORMS.values():
+        section = text.partition(f"## {form.usage}\n")[2].partition("\n## ")[0]
+        assert section.strip()
+        for flag in form.flags:
+            assert f"`--{flag}`" in section
+
+
+@pytest.mark.parametrize("page", PAGES, ids=title_of)
+def test_every_command_that_is_mentioned_exists(page: Path) -> None:
+    for name in re.findall(r"!policy ([a-z]+)", page.read_text()):
+        assert name in COMMAND_FORMS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=title_of)
+def test_every_verb_that_is_mentioned_exists(page: Path) -> None:
+    for name in re.findall(r"(?:`|bin/)policybot ([a-z]+)", page.read_text()):
+        assert name in ("run", "demo", "init", "check", "keygen")
+
+
+def test_the_verdict_page_names_every_type_that_is_always_signed() -> None:
+    text = (ROOT / "docs" / "verdict.md").read_text()
+    for event_type in (*_ALWAYS_SIGNED_STATE, "m.room.third_party_invite", "m.room.redaction"):
+        assert f"`{event_type}`" in text
+
+
+# -- configuration -------------------------------------------------------------------------------
+
+
+def keys_of(value: Any, path: str = "") -> set[str]:
+    if not isinstance(value, dict) or path == "moderation_rooms":
+        return {path}
+    return {
+        key
+        for name, below in value.items()
+        for key in keys_of(below, f"{path}.{name}" if path else name)
+    }
+
+
+def test_the_sample_has_every_key() -> None:
+    sample = yaml.safe_load((ROOT / "config.sample.yaml").read_text())
+    assert keys_of(sample) == set(_KEYS)
+    (room,) = sample["moderation_rooms"]
+    assert set(room) == set(_MODERATION_ROOM_KEYS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=title_of)
+def test_every_key_that_is_mentioned_exists(page: Path) -> None:
+    sections = "policy_server|reports|listen|federation|standalone"
+    known = set(_KEYS) | {key.rpartition(".")[0] for key in _KEYS}
+    for key in re.findall(rf"`((?:{sections})\.[a-z_.]+)", page.read_text()):
+        assert key in known
+    variables = {"POLICYBOT_" + key.replace(".", "__").upper() for key in _KEYS}
+    for variable in re.findall(r"POLICYBOT_[A-Z_]+", page.read_text()):
+        assert variable.removesuffix("_FILE") in variables
+
+
+# -- the two commands ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("extra", "command"), [("demo", "policybot demo"), ("test", "pytest")])
+def test_a_fresh_clone_needs_one_line(extra: str, command: str) -> None:
+    line = (
+        f"python3 -m venv .venv && .venv/bin/pip install -e '.[{extra}]' && .venv/bin/{command}\n"
+    )
+    assert line in blocks(README, "sh")
+    project = extras()
+    assert extra in project["optional-dependencies"]
+    assert project["scripts"] == {"policybot": "policybot.cli:main"}
+    assert project["requires-python"] == ">=3.11"
+    assert "Python 3.11 or newer" in README
+
+
+def test_every_extra_that_is_mentioned_exists() -> None:
+    known = extras()["optional-dependencies"]
+    for page in PAGES:
+        for extra in re.findall(r"\.\[([a-z]+)\]", page.read_text()):
+            assert extra in known
+    assert "postgres" in known
+
+
+def test_the_readme_is_in_order() -> None:
+    assert re.findall(r"^## (.+)$", README, re.M) == [
+        "Demo",
+        "Install",
+        "First room in five minutes",
+        "Commands",
+        "Limits",
+        "Development",
+    ]
+
+
+def test_the_changelog_has_this_version() -> None:
+    from policybot import __version__
+
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert re.findall(r"^## (.+)$", text, re.M)[0] == __version__
+
+
+# -- links ---------------------------------------------------------------------------------------
+
+
+def anchors(path: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=title_of)
+def test_internal_links_resolve(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if link.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.is_file(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=title_of)
+def test_code_names_files_that_exist(page: Path) -> None:
+    for name in re.findall(r"`((?:policybot|docs|tests|\.ci)/[\w/.-]+)`", page.read_text()):
+        assert (ROOT / name).exists(), name

@@ -18,13 +18,14 @@ from .command import COMMAND_FORMS, Command, message_text, parse_command
 from .errors import CommandError
 from .moderation_rooms import ModerationRooms, OpenRoom
 from .notices import Notices
-from .reply import Reply, clean
+from .reply import Reply
 
 MAX_AGE_MS = 5 * 60 * 1000
 MAX_WAITING = 50
 MAX_SEEN = 10_000
 OPEN_ROOM_PAUSE_MS = 60 * 1000
 SLOW_S = 2.0
+REPLY_PAUSES_S = (1.0, 5.0, 15.0)
 
 CommandHandler = Callable[[str, str, Command], Awaitable[Reply]]
 """Carries out a command for (moderation room, sender, command) and returns the reply."""
@@ -163,7 +164,7 @@ class Commands:
             self._closed_until[room_id] = now + OPEN_ROOM_PAUSE_MS
             return Reply.refused(error.text)
         except CommandError as error:
-            reply = Reply.refused(clean(error.text, 2_000))
+            reply = Reply.refused(error.text)
             return reply.json(error.paste) if error.paste is not None else reply
         except HomeserverAway as error:
             return Reply.refused("Your homeserver does not answer (").name(str(error), 200).text(
@@ -203,7 +204,7 @@ class Commands:
 
     async def _send(self, room_id: str, event_id: str, reply: Reply) -> None:
         rendered = reply.render(self._prefix)
-        for pause in (1.0, 5.0, 15.0, None):
+        for pause in (*REPLY_PAUSES_S, None):
             try:
                 await self._client.send_notice(
                     room_id,

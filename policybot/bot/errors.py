@@ -4,7 +4,8 @@ from policybot.protocol.canonical_json import JsonObject
 
 
 class CommandError(Exception):
-    """A command that was refused. The text says what to do next.
+    """A command that was refused. The text says what to do next; what it holds from outside was
+    cleaned before.
 
     ``paste`` is a state event's content that the person can set himself, shown as a code block.
     """

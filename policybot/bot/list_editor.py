@@ -21,7 +21,7 @@ from .client import HomeserverAway, MatrixClient, Refused
 from .errors import CommandError
 from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
-from .reply import quoted
+from .reply import clean, quoted
 
 MODERATION_ROOM_FIELD = "policybot.moderation_room"
 """In the create event of a list that the bot made: the moderation room it was made for."""
@@ -67,7 +67,7 @@ class ListEditor:
                     "That would ban me or my own server. I do not write such a rule."
                 )
             raise CommandError(
-                f"That would ban {user_id}, a member of this room. I do not write such a rule."
+                f"That would ban {clean(user_id, 255)}, a member of this room. I do not write such a rule."
             )
 
     @staticmethod

@@ -34,7 +34,7 @@ from .enable_plan import (
 from .errors import CommandError
 from .moderation_rooms import ModerationRooms
 from .protected_rooms import ProtectedRooms
-from .reply import quoted
+from .reply import clean, quoted
 
 log = logging.getLogger("policybot.rooms")
 
@@ -204,12 +204,12 @@ class RoomProtection:
         if fault.unreachable:
             raise CommandError(
                 "I could not reach this policy server under its public name, so other servers may "
-                f"not either, and nobody could talk in the room. {fault.text} If you know that it "
+                f"not either, and nobody could talk in the room. {clean(fault.text, 500)} If you know that it "
                 "can be reached from outside, repeat the command with --unchecked."
             )
         raise CommandError(
             "Under its public name something else answers instead of this policy server, so "
-            f"nobody could talk in the room. {fault.text}"
+            f"nobody could talk in the room. {clean(fault.text, 500)}"
         )
 
     async def _check_keys(self, room_id: str) -> None:
@@ -222,7 +222,7 @@ class RoomProtection:
         if fault is not None:
             raise CommandError(
                 "Your homeserver does not deliver the keys of other servers, so I would have to "
-                f"turn every server away, and nobody could talk in the room. {fault}"
+                f"turn every server away, and nobody could talk in the room. {clean(fault, 500)}"
             )
         await self._keys.prefetch(servers)
 

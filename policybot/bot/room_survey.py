@@ -34,6 +34,7 @@ class RoomSurvey:
         self._rooms = protected_rooms
         self._notices = notices
         self._clock = clock
+        self._compared = asyncio.Event()
 
     async def compare(self, joined: Iterable[str], is_other: Callable[[str], bool]) -> None:
         """Compare joined rooms with what is kept: known rooms are read again, and rooms that name
@@ -61,6 +62,7 @@ class RoomSurvey:
         async with asyncio.TaskGroup() as group:
             for room_id in joined:
                 group.create_task(one(room_id))
+        self._compared.set()
         self._tell_unclaimed(unclaimed)
         for room_id in {record.room_id for record in self._rooms.records()} - joined:
             await self._rooms.on_left(room_id, "")
@@ -68,11 +70,13 @@ class RoomSurvey:
             raise away[0]
 
     async def compare_one(self, room_id: str) -> None:
-        """The same as `compare` for a room that was entered, or whose state changed.
+        """The same as `compare` for a room that was entered, or whose state changed. It waits for
+        the first `compare`, which tells of all rooms in one notice.
 
         Raises:
             HomeserverAway: it could not be read.
         """
+        await self._compared.wait()
         if self._rooms.record(room_id) is not None:
             await self._rooms.refresh(room_id)
         elif (room := await self._adopt(room_id)) is not None:

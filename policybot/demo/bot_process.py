@@ -30,7 +30,6 @@ def bot_config(
         "moderation_rooms": list(moderation_rooms),
         "policy_server": {"name": network.hs1.name},
         "listen": {"host": LOOPBACK, "port": 0},
-        "federation": {"allow_networks": ["127.0.0.0/8", "::1/128"]},
         "standalone": {
             "homeserver": {
                 "url": network.hs1.url,

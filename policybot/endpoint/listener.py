@@ -43,9 +43,14 @@ class Listener:
             await self._runner.cleanup()
             raise
         host, port = self._runner.addresses[0][:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.url = url_of(host, port)
         log.info("Listening on %s", self.url)
 
     async def stop(self) -> None:
         """Close the listener after the requests under way are answered, within a bound."""
         await self._runner.cleanup()
+
+
+def url_of(host: str, port: int) -> str:
+    """The URL of an address; an IPv6 address stands in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

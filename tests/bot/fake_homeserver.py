@@ -159,6 +159,10 @@ class FakeHomeserver:
         content = {"msgtype": "m.text", "body": body, **extra}
         return await self._append(room_id, sender, "m.room.message", content)
 
+    async def send(self, room_id: str, sender: str, event_type: str, content: JsonObject) -> str:
+        """Send any event that is no state event; returns its ID."""
+        return await self._append(room_id, sender, event_type, content)
+
     async def react(self, room_id: str, sender: str, event_id: str, key: str) -> str:
         """Send a reaction; returns its event ID."""
         relation = {"rel_type": "m.annotation", "event_id": event_id, "key": key}

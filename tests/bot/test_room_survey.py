@@ -103,7 +103,7 @@ async def test_a_protected_room_that_is_also_a_list_is_followed_as_both(bot: Mod
     await bot.ask(f"!policy watch {room_id}")
     assert not (await bot.sign(room_id)).signed
     await bot.restart()
-    assert bot.notices() == []
+    assert not [notice for notice in bot.notices() if "removed" in notice]
     await bot.homeserver.set_state(room_id, CAROL, POLICY, {})
     await bot.notice("was removed")
 

@@ -8,7 +8,7 @@ import socket
 import pytest
 from aiohttp import ClientSession
 
-from policybot.endpoint.listener import Listener
+from policybot.endpoint.listener import Listener, url_of
 from policybot.endpoint.paths import HEALTH, SIGN
 
 from ..protocol.events import KEY_ID, NAME
@@ -25,30 +25,22 @@ from .scene import (
 )
 
 
-def has_ipv6() -> bool:
-    try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6):
-            return True
-    except OSError:
-        return False
-
-
-HOSTS = {"127.0.0.1": "http://127.0.0.1:", "::1": "http://[::1]:"}
-
-
-@pytest.mark.parametrize("host", [host for host in HOSTS if host != "::1" or has_ipv6()])
-async def test_its_url_leads_to_it(host: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_its_url_leads_to_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "policybot")
-    listener = Listener(Scene().app, host, 0)
+    listener = Listener(Scene().app, "127.0.0.1", 0)
     await listener.start()
     try:
-        assert listener.url.startswith(HOSTS[host])
+        assert listener.url.startswith("http://127.0.0.1:")
         assert not listener.url.endswith(":0")
         assert f"Listening on {listener.url}" in caplog.text
         async with ClientSession() as session, session.get(listener.url + HEALTH) as response:
             assert await response.text() == "ok"
     finally:
         await listener.stop()
+
+
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    assert url_of("::1", 8090) == "http://[::1]:8090"
 
 
 async def test_an_address_in_use() -> None:

@@ -22,6 +22,7 @@ from policybot.protocol.canonical_json import JsonObject
 from .identity import Identity
 
 _ALL_BEGUN_DEADLINE = 30.0
+_ALL_STORED_DEADLINE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,23 @@ class Caller:
         """
         async with _session(limit=at_once) as session:
             return await asyncio.gather(*(self._ask(session, event) for event in events))
+
+    async def standing(self, events: Sequence[JsonObject]) -> list[SignAnswer]:
+        """The answers about all events that the policy server calls stored, in their order.
+
+        One that is given from memory, since the disk is slow at the moment, need not be the one
+        that stands: such an event is asked about again.
+
+        Raises:
+            ClientError, OSError: as for ``ask_all``.
+            TimeoutError: some were not stored in time.
+        """
+        stored: dict[int, SignAnswer] = {}
+        async with asyncio.timeout(_ALL_STORED_DEADLINE):
+            while missing := [n for n in range(len(events)) if n not in stored]:
+                answers = await self.ask_all([events[n] for n in missing])
+                stored |= {n: a for n, a in zip(missing, answers, strict=True) if a.stored}
+        return [stored[n] for n in range(len(events))]
 
     async def answers(
         self, events: Sequence[JsonObject], at_once: int = 16

@@ -12,7 +12,7 @@ from .list_editor import ListEditor, hit_by
 from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
 from .protected_rooms import ProtectedRooms
-from .reply import Reply, quoted
+from .reply import Reply, quiet, quoted
 from .report_text import Titles, add_rule, count
 from .room_commands import list_lines, room_reference, same_server
 
@@ -58,7 +58,7 @@ class ListCommands:
         total = sum(counts.rules.values())
         reply = Reply.done("I follow ").name(self._lists.title(list_id))
         reply.text(" as ").code(subscription.shortcode)
-        reply.text(f": {count(total, 'rule')} of it count in your protected rooms from now on.")
+        reply.text(f". Rules that decide in your protected rooms from now on: {total:,}.")
         if not total:
             reply.text(" There is no rule in it that I understand; is it the right room?")
         if counts.refused:
@@ -308,4 +308,4 @@ def _entity(text: str) -> Entity:
     try:
         return parse_entity(text)
     except InvalidEntity as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(quiet(str(error), 500)) from None

@@ -67,7 +67,8 @@ class ListEditor:
                     "That would ban me or my own server. I do not write such a rule."
                 )
             raise CommandError(
-                f"That would ban {clean(user_id, 255)}, a member of this room. I do not write such a rule."
+                f"That would ban {clean(user_id, 255)}, a member of this room. I do not write "
+                "such a rule."
             )
 
     @staticmethod

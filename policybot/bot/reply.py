@@ -52,15 +52,16 @@ def clean(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
-def _quiet(text: str) -> str:
-    """Text in which clients find no mention and no URL."""
+def quiet(text: str, length: int) -> str:
+    """The same, and clients find no mention and no URL in it."""
+    text = clean(text, length)
     return text.replace("@", "@" + _ZERO_WIDTH).replace("://", ":" + _ZERO_WIDTH + "//")
 
 
 def quoted(text: str, length: int = 200) -> str:
     """A text from outside for use inside a sentence: cleaned, shortened, in quotation marks."""
     # Quotation marks of its own could end the quotation and go on in our voice.
-    line = _quiet(clean(text, length).translate(_PLAIN_QUOTES)) or "(empty)"
+    line = quiet(text.translate(_PLAIN_QUOTES), length) or "(empty)"
     return f"“{line}”"
 
 

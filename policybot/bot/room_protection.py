@@ -204,8 +204,8 @@ class RoomProtection:
         if fault.unreachable:
             raise CommandError(
                 "I could not reach this policy server under its public name, so other servers may "
-                f"not either, and nobody could talk in the room. {clean(fault.text, 500)} If you know that it "
-                "can be reached from outside, repeat the command with --unchecked."
+                f"not either, and nobody could talk in the room. {clean(fault.text, 500)} If you "
+                "know that it can be reached from outside, repeat the command with --unchecked."
             )
         raise CommandError(
             "Under its public name something else answers instead of this policy server, so "

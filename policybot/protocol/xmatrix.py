@@ -14,6 +14,12 @@ MAX_HEADER_LENGTH = 4096
 MAX_HEADERS = 8
 """One header per key of the caller."""
 
+# How Synapse writes it, and most callers with it: read in one step instead of parameter by
+# parameter. Four groups: origin, key, signature, destination.
+_USUAL = re.compile(
+    r'X-Matrix origin="([^"\\]*+)",key="([^"\\]*+)",sig="([^"\\]*+)"'
+    r'(?:,destination="([^"\\]*+)")?'
+)
 _SCHEME = re.compile(r"X-Matrix(?: +|\Z)", re.IGNORECASE)
 # Three groups: name, quoted value, bare value.
 _PARAMETER = re.compile(
@@ -94,6 +100,10 @@ def authorization_header(
 
 
 def _parse_header(header: str, position: int) -> XMatrix:
+    usual = _USUAL.fullmatch(header)
+    if usual is not None:
+        origin, key_id, signature, destination = usual.groups()
+        return _checked(origin, destination, key_id, signature)
     parameters: dict[str, str] = {}
     while position < len(header):
         match = _PARAMETER.match(header, position)
@@ -113,8 +123,12 @@ def _parse_header(header: str, position: int) -> XMatrix:
     origin, key_id = parameters.get("origin"), parameters.get("key")
     if origin is None or key_id is None or signature is None:
         raise InvalidAuthorization("The Authorization header needs origin, key and sig.")
+    return _checked(origin, parameters.get("destination"), key_id, signature)
+
+
+def _checked(origin: str, destination: str | None, key_id: str, signature: str) -> XMatrix:
     if not is_server_name(origin):
         raise InvalidAuthorization("The origin in the Authorization header is no server name.")
     if _KEY_ID.fullmatch(key_id) is None:
         raise InvalidAuthorization("The key in the Authorization header is no key ID.")
-    return XMatrix(origin, parameters.get("destination"), key_id, signature)
+    return XMatrix(origin, destination, key_id, signature)

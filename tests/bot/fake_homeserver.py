@@ -93,6 +93,10 @@ class FakeHomeserver:
         self._gates.append((method, path_part, opened))
         return opened
 
+    def gates_left(self) -> int:
+        """How many gates still wait for their request."""
+        return len(self._gates)
+
     def mend(self) -> None:
         """Take all faults away."""
         self._faults.clear()
@@ -224,6 +228,7 @@ class FakeHomeserver:
             method, path_part, opened = gate
             if method == request.method and path_part in request.path:
                 self._gates.remove(gate)
+                await self._notify()
                 await opened.wait()
                 return
 

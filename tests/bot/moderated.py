@@ -19,6 +19,7 @@ from policybot.endpoint.listener import Listener, application
 from policybot.protocol.canonical_json import JsonObject
 from policybot.protocol.signing import SigningKey
 from policybot.store.database import open_database
+from tests.store.samples import eventually
 
 from .fake_homeserver import FakeHomeserver
 from .fake_room import EPOCH_MS
@@ -32,8 +33,8 @@ BOB = f"@bob:{NAME}"
 SPAMMER = "@spammer:spam.example"
 KEY = SigningKey(b"policy key for the bot's tests..")
 
-OURS = {"via": NAME, "public_keys": {"ed25519": KEY.public_key}}
-OTHER_KEY = {"via": NAME, "public_keys": {"ed25519": SigningKey(b"k" * 32).public_key}}
+OURS: JsonObject = {"via": NAME, "public_keys": {"ed25519": KEY.public_key}}
+OTHER_KEY: JsonObject = {"via": NAME, "public_keys": {"ed25519": SigningKey(b"k" * 32).public_key}}
 
 QUICK = Pace(slow=60.0, find_again=0.05, read_back=ReadBack((0.01, 0.01)))
 DEADLINE_S = 10.0
@@ -160,9 +161,7 @@ class Moderated:
     async def maintained(self) -> None:
         """Wait until a check that began after now is through."""
         before = self.chat.checks
-        async with asyncio.timeout(DEADLINE_S):
-            while self.chat.checks < before + 2:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: self.chat.checks >= before + 2)
         await self.caught_up()
 
     # -- talking ---------------------------------------------------------------------------------

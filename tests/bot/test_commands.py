@@ -286,7 +286,7 @@ async def test_a_fault_of_ours_is_said_and_the_next_command_works(
 
     handlers = bot.chat._commands._handlers
     with monkeypatch.context() as patch:
-        patch.setitem(handlers, "lists", fail)  # type: ignore[arg-type]
+        patch.setitem(handlers, "lists", fail)
         reply = await bot.ask("!policy lists")
     assert reply.startswith("❌ That failed by a fault of mine")
     assert (await bot.ask("!policy lists")).startswith("No list is followed")

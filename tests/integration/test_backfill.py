@@ -15,7 +15,7 @@ from .conftest import MakeBot, MakeCast
 from .orders import obeyed
 from .seal import seal_of
 
-OLD = re.compile(r"(\d+) events? of that from before the room was protected")
+OLD = re.compile(r"(\d+) events? [^.]*before the room was protected")
 BEFORE, AFTER, SPAM = 12, 12, 8
 
 

@@ -23,17 +23,17 @@ async def refused(cast: Cast) -> str:
     return code.group()
 
 
-async def replied(cast: Cast, command: str) -> None:
-    """Wait for the bot to have carried out a command that was sent some time ago."""
+async def all_is_caught_up(cast: Cast, unban: str, code: str) -> None:
+    """Wait until the command ``unban``, sent while the homeserver was away, was carried out, and
+    until the refusal ``code`` from then was reported."""
     await cast.moderator.wait_for_event(
         cast.moderation_room,
         lambda event: event["sender"] == cast.bot.user_id and body_of(event).startswith(ACCEPTED),
-        after=command,
+        after=unban,
         deadline=40,
     )
-
-
-async def reported(cast: Cast, code: str) -> None:
+    event_id = await cast.spammer.send_text(cast.lounge, "sorry")
+    await cast.moderator.wait_for_event_id(cast.lounge, event_id)
     await cast.moderator.wait_for_event(
         cast.moderation_room,
         lambda event: event["sender"] == cast.bot.user_id and code in body_of(event),
@@ -65,10 +65,7 @@ async def test_a_bot_started_without_its_homeserver_answers_and_later_carries_on
     )
 
     await way.start(port)
-    await replied(cast, command)
-    await reported(cast, code)
-    event_id = await cast.spammer.send_text(cast.lounge, "sorry")
-    await cast.moderator.wait_for_event_id(cast.lounge, event_id)
+    await all_is_caught_up(cast, command, code)
 
 
 async def test_a_connection_that_is_lost_meanwhile_is_survived(
@@ -93,10 +90,7 @@ async def test_a_connection_that_is_lost_meanwhile_is_survived(
     )
 
     await way.start(port)
-    await replied(cast, command)
-    await reported(cast, code)
-    event_id = await cast.spammer.send_text(cast.lounge, "sorry")
-    await cast.moderator.wait_for_event_id(cast.lounge, event_id)
+    await all_is_caught_up(cast, command, code)
 
 
 async def test_a_dead_token_ends_the_bot_with_a_sentence_and_the_password_brings_it_back(

@@ -5,9 +5,10 @@ import signal
 from collections.abc import Sequence
 
 from policybot.demo import acts
+from policybot.demo.bot_process import BotProcess
 from policybot.demo.cast import Cast
 from policybot.protocol.canonical_json import JsonObject
-from policybot.protocol.room_version import RoomVersion, room_version
+from policybot.protocol.room_version import RoomVersion, room_version_of
 
 from .caller import Caller, SignAnswer
 from .conftest import MakeBot, MakeCast
@@ -19,7 +20,7 @@ SIGNED, REFUSED = 200, 400
 
 
 class Quarrel:
-    """Two users of the third server, one of them banned. ``turn`` bans the other instead."""
+    """Two users of the third server, one of them banned."""
 
     def __init__(self, cast: Cast, identity: Identity, version: RoomVersion) -> None:
         self.banned = f"@one:{identity.name}"
@@ -29,9 +30,11 @@ class Quarrel:
         self._version = version
 
     async def begin(self) -> None:
+        """Ban the one."""
         await obeyed(self._cast, f"!policy ban {self.banned} quarrel")
 
     async def turn(self) -> None:
+        """Ban the other instead."""
         await obeyed(self._cast, f"!policy unban {self.banned}")
         self.banned, self.free = self.free, self.banned
         await self.begin()
@@ -49,6 +52,20 @@ class Quarrel:
         return REFUSED if event["sender"] == self.banned else SIGNED
 
 
+async def begin_quarrel(
+    cast: Cast, make_bot: MakeBot, identity: Identity
+) -> tuple[BotProcess, Caller, Quarrel]:
+    """A protected room, and somebody banned there; the server ``identity`` asks about both."""
+    bot = await make_bot(cast, start=False)
+    await acts.start_bot(bot, cast)
+    await acts.enable(cast)
+    create = await cast.moderator.state_event(cast.lounge, "m.room.create")
+    assert create is not None
+    quarrel = Quarrel(cast, identity, room_version_of(create))
+    await quarrel.begin()
+    return bot, Caller(identity, bot, cast.moderator.server), quarrel
+
+
 def changed(
     before: Sequence[SignAnswer], after: Sequence[SignAnswer]
 ) -> list[tuple[SignAnswer, SignAnswer]]:
@@ -61,12 +78,7 @@ async def test_the_same_event_gets_the_same_answer_after_restart_and_changed_lis
     make_cast: MakeCast, make_bot: MakeBot, third_server: FederationServer
 ) -> None:
     cast = await make_cast(room_version="11")
-    bot = await make_bot(cast, start=False)
-    await acts.start_bot(bot, cast)
-    await acts.enable(cast)
-    quarrel = Quarrel(cast, third_server.identity, room_version("11"))
-    await quarrel.begin()
-    caller = Caller(third_server.identity, bot, cast.moderator.server)
+    bot, caller, quarrel = await begin_quarrel(cast, make_bot, third_server.identity)
 
     events = quarrel.messages(2, "before")
     before = await caller.standing(events)
@@ -86,12 +98,7 @@ async def test_a_killed_bot_loses_no_verdict_that_it_called_stored(
     make_cast: MakeCast, make_bot: MakeBot, third_server: FederationServer
 ) -> None:
     cast = await make_cast(room_version="10")
-    bot = await make_bot(cast, start=False)
-    await acts.start_bot(bot, cast)
-    await acts.enable(cast)
-    quarrel = Quarrel(cast, third_server.identity, room_version("10"))
-    await quarrel.begin()
-    caller = Caller(third_server.identity, bot, cast.moderator.server)
+    bot, caller, quarrel = await begin_quarrel(cast, make_bot, third_server.identity)
 
     stored: list[tuple[JsonObject, SignAnswer]] = []
     for enough in (1, 30, 150):
@@ -118,12 +125,7 @@ async def test_sigterm_leaves_no_request_without_its_answer(
     make_cast: MakeCast, make_bot: MakeBot, third_server: FederationServer
 ) -> None:
     cast = await make_cast(room_version="11")
-    bot = await make_bot(cast, start=False)
-    await acts.start_bot(bot, cast)
-    await acts.enable(cast)
-    quarrel = Quarrel(cast, third_server.identity, room_version("11"))
-    await quarrel.begin()
-    caller = Caller(third_server.identity, bot, cast.moderator.server)
+    bot, caller, quarrel = await begin_quarrel(cast, make_bot, third_server.identity)
 
     # Nobody has asked for this server's key yet: as long as it is held back, every request waits.
     third_server.hold_keys()

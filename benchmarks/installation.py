@@ -15,6 +15,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from traffic import KEY_ID, Caller
+
 from policybot.app import now_ms
 from policybot.policy.records import ModerationRoomRecord, RoomRecord, Subscription
 from policybot.policy.room import RoomMode
@@ -28,8 +30,6 @@ from policybot.store.rules import RuleTable
 from policybot.store.server_keys import ServerKeyTable, StoredServerKeys
 from policybot.store.settings import Setting, Settings
 from policybot.store.subscriptions import SubscriptionTable
-
-from traffic import KEY_ID, Caller
 
 NAME = "bench.example"
 ROOM = "!protected:bench.example"

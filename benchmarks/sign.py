@@ -1,10 +1,8 @@
-"""What an answer of `/sign` costs, measured on the real process. See README.md here.
-
-    python benchmarks/sign.py [--json FILE]
-"""
+"""What an answer of `/sign` costs, measured on the real process. See README.md here."""
 
 import argparse
 import json
+import platform
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +14,11 @@ from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 
+from floor import Floor, median
+from installation import CALLERS, NAME, ROOM, Installation, banned_user
+from load import LoadResult, send
+from traffic import VERSION, event, event_of, request
+
 from policybot.app import now_ms
 from policybot.endpoint.paths import SIGN
 from policybot.protocol.canonical_json import canonical_json
@@ -23,15 +26,13 @@ from policybot.protocol.event_hash import signing_bytes
 from policybot.protocol.signing import POLICY_SERVER_KEY_ID
 from policybot.protocol.xmatrix import request_bytes
 
-from floor import Floor, median
-from installation import CALLERS, NAME, ROOM, Installation, banned_user
-from load import LoadResult, send
-from traffic import VERSION, event, event_of, request
-
 LEAST_STORED = 0.99
 """The share of answers that must come after the commit; a noisy disk may be late at times."""
 
 WARM_UP = 500
+
+REMEMBERED = 20_000
+"""The answers that the endpoint keeps in memory: beyond, a repeated event is not one of these."""
 
 
 class Scenario(StrEnum):
@@ -211,14 +212,18 @@ def measure(
             benchmark.warm_up(server)
         for number in range(rounds):
             for server in servers:
-                print(f"\rround {number + 1}, {server.rule_count:,} rules", end="  ", flush=True)
+                progress = f"\rround {number + 1}, {server.rule_count:,} rules  "
+                print(progress, end="", file=sys.stderr, flush=True)
                 benchmark.round(server)
-        print("\r", end="")
+        print(file=sys.stderr)
         memory = [
             Memory(server.rule_count, round(before, 1), round(server.memory_mib(), 1))
             for server, before in zip(servers, idle, strict=True)
         ]
-        print(f"Events of {benchmark.event_bytes} bytes, {requests:,} in each cell and round.")
+        print(
+            f"Python {platform.python_version()}. "
+            f"Events of {benchmark.event_bytes} bytes, {requests:,} in each cell and round."
+        )
         return Report(round(median(benchmark.floor.measured_us), 2), benchmark.cells(), memory)
 
 
@@ -259,9 +264,8 @@ def main() -> int:
         "--libraries", action="store_true", help="compare with orjson and uvloop left out"
     )
     options = parser.parse_args()
-    remembered = 20_000
-    if not 100 <= options.requests <= remembered:
-        parser.error(f"--requests: 100 to {remembered:,}, what the server remembers")
+    if not 100 <= options.requests <= REMEMBERED:
+        parser.error(f"--requests: 100 to {REMEMBERED}")
     if any(0 < number < 1_000 for number in options.rules):
         parser.error("--rules: 0, or at least 1,000")
     try:

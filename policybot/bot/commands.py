@@ -230,7 +230,12 @@ class Commands:
             form = COMMAND_FORMS.get(command.words[0].lower())
             if form is None:
                 raise CommandError(f"I do not know that command. What I know: {self._prefix} help")
-            reply = Reply().command(form.usage).line().text(f"{form.summary.capitalize()}.")
+            reply = (
+                Reply()
+                .command(form.usage)
+                .line()
+                .text(f"{form.summary[0].upper()}{form.summary[1:]}.")
+            )
             return reply.line().text(form.details) if form.details else reply
         reply = Reply().strong("What you can tell me").text(" (more: ").command("help <command>")
         reply.text(")")

@@ -48,31 +48,36 @@ class ListCommands:
         try:
             list_id = await self._client.join(reference.room_id_or_alias, reference.via)
             await self._check_may_see(moderation_room, sender, list_id)
-            subscription = await self._lists.watch(moderation_room, list_id, shortcode)
+            own = await self._editor.is_own(moderation_room, list_id)
+            subscription = await self._lists.watch(moderation_room, list_id, shortcode, own=own)
         except Refused as error:
             raise CommandError(
                 f"I could not enter that list: {quoted(error.message)}. Check the name, or have "
                 "me invited to it, and try again."
             ) from None
-        counts = self._lists.rules.counts(list_id)
-        total = sum(counts.rules.values())
-        reply = Reply.done("I follow ").name(self._lists.title(list_id))
-        reply.text(" as ").code(subscription.shortcode)
-        reply.text(f". Rules that decide in your protected rooms from now on: {total:,}.")
-        if not total:
-            reply.text(" There is no rule in it that I understand; is it the right room?")
-        if counts.refused:
-            reply.line().text(f"I cannot use {count(counts.refused, 'event')} of it. More: ")
-            reply.command("lists")
         unused = [
             rule
             for rule in self._moderation_rooms.unused_rules(moderation_room)
             if rule.list_id == list_id
         ]
+        counts = self._lists.rules.counts(list_id)
+        total = sum(counts.rules.values())
+        reply = Reply.done("I follow ").name(self._lists.title(list_id))
+        reply.text(" as ").code(subscription.shortcode).text(". ")
+        reply.text(
+            f"Rules that count in your protected rooms from now on: {total - len(unused):,}."
+        )
+        if not total:
+            reply.text(" There is no rule in it that I understand; is it the right room?")
+        if counts.refused:
+            reply.line().text(f"I cannot use {count(counts.refused, 'event')} of it. More: ")
+            reply.command("lists")
         if unused:
             reply.line().text("Left unused, since they would hit a moderator or me: ")
             for index, rule in enumerate(unused[:MAX_SHOWN]):
                 reply.text(", " if index else "").code(rule.entity or "(hashed)")
+            if len(unused) > MAX_SHOWN:
+                reply.text(f" and {len(unused) - MAX_SHOWN} more")
         return reply.line().text("To undo: ").command(f"unwatch {subscription.shortcode}")
 
     async def _check_may_see(self, moderation_room: str, sender: str, list_id: str) -> None:
@@ -146,7 +151,7 @@ class ListCommands:
         reply.name(self._lists.title(subscription.list_id)).text(".")
         if new_list:
             reply.text(" I made this list just now and invited the members of this room.")
-        self._effect(reply, entity, moderation_room, rooms, members)
+        self._effect(reply, entity, moderation_room, members)
         return reply.line().text("To undo: ").command(f"unban {entity.text}")
 
     def _check_owner(self, moderation_room: str, subscription: Subscription) -> None:
@@ -161,13 +166,15 @@ class ListCommands:
         reply: Reply,
         entity: Entity,
         moderation_room: str,
-        rooms: list[str],
         members: dict[str, frozenset[str]],
     ) -> None:
         """Both facts: whose messages are refused where, and where they still are members."""
         if entity.kind is RuleKind.ROOM:
-            reply.line().text("Rules about rooms are only shown by other tools; I refuse nothing.")
+            reply.line().text(
+                "I refuse nothing because of a rule about a room; other tools may act on it."
+            )
             return
+        rooms = [room_id for room_id in members if self._is_checked(room_id)]
         whom = "its users'" if entity.kind is RuleKind.SERVER else "their"
         reply.line().text(
             f"From now on {whom} messages are refused in {count(len(rooms), 'protected room')}."
@@ -178,7 +185,7 @@ class ListCommands:
         if winning is not None and winning.recommendation is Recommendation.ALLOW:
             reply.text(" But an exception in ").name(self._titles.policy_list(winning.list_id))
             reply.text(" comes first, so nothing is refused.")
-        still = [room_id for room_id in rooms if members[room_id]]
+        still = [room_id for room_id in members if members[room_id]]
         if still:
             reply.line().text("I do not kick. Still a member in: ")
             for index, room_id in enumerate(still[:MAX_SHOWN]):
@@ -208,7 +215,7 @@ class ListCommands:
                     removed.append(subscription)
             except (CommandError, HomeserverAway) as error:
                 problems.append((subscription, str(error)))
-        reply = Reply.done("Removed from ") if removed else Reply.refused()
+        reply = Reply.done("Removed from ") if removed else Reply.refused("Nothing was removed. ")
         for index, subscription in enumerate(removed):
             reply.text(", " if index else "").name(self._lists.title(subscription.list_id))
         if removed:
@@ -241,7 +248,7 @@ class ListCommands:
             else store.matches(entity.kind, entity.text, lists)
         )
         winning = self._winning(moderation_room, entity)
-        reply = Reply("🔎 ").code(entity.text).text(": ")
+        reply = Reply("🔎").code(entity.text).text(": ")
         if winning is None:
             reply.text("no rule decides, messages are signed.")
         elif winning.recommendation is Recommendation.ALLOW:
@@ -290,6 +297,11 @@ class ListCommands:
             for record in self._rooms.owned_by(moderation_room)
             if record.mode in (RoomMode.ENABLED, RoomMode.DRY_RUN)
         ]
+
+    def _is_checked(self, room_id: str) -> bool:
+        """Whether our policy server is in force in a room."""
+        room = self._rooms.room(room_id)
+        return room is not None and room.policy == self._rooms.ours
 
     async def _members(self, room_id: str, entity: Entity) -> frozenset[str]:
         """The members of a room that a rule would hit. What cannot be read counts as none."""

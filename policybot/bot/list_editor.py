@@ -140,6 +140,12 @@ class ListEditor:
             return None
         return create["content"].get(MODERATION_ROOM_FIELD)
 
+    async def is_own(self, moderation_room: str, list_id: str) -> bool:
+        """Whether the bot made this list for the moderation room, and it has no other such."""
+        if any(subscription.own for subscription in self._lists.of(moderation_room)):
+            return False
+        return await self._made_for(list_id) == moderation_room
+
     async def find_own(self, room_id: str) -> None:
         """At start: a joined room that is our own list but not known, as after a crash between
         making and noting it, is taken up again."""

@@ -224,6 +224,8 @@ class RoomCommands:
             return "I am not in the room any more and answer from what I last knew"
         if record.mode is RoomMode.DISABLED:
             return "" if record.settled else "disabled, but the state event still names me"
+        if not record.settled and (room is None or room.policy is None):
+            return "the policy server is not set there yet, nothing is checked"
         if room is None or room.policy is None:
             return "no policy server is set there, nothing is checked"
         if room.policy.via != ours.via:

@@ -166,7 +166,7 @@ async def test_a_watched_list_decides_until_it_is_unwatched(bot: Moderated) -> N
     room_id = await bot.enabled()
     list_id = bot.policy_list("Coffee", a=ban(SPAMMER), b=ban("@b:spam.example"))
     reply = await bot.ask(f"!policy watch {list_id} coc")
-    assert reply.startswith("✅ I follow “Coffee” as coc. Rules that decide")
+    assert reply.startswith("✅ I follow “Coffee” as coc. Rules that count")
     assert "from now on: 2." in reply
     assert "!policy unwatch coc" in reply
     assert not (await bot.sign(room_id)).signed
@@ -283,3 +283,22 @@ async def test_a_list_that_the_homeserver_does_not_give(bot: Moderated) -> None:
     assert "does not answer" in await bot.ask(f"!policy watch {list_id}")
     assert bot.chat.lists.list_ids() == ()
     assert (await bot.ask(f"!policy watch {list_id}")).startswith("✅")
+
+
+async def test_a_ban_tells_where_it_has_an_effect(bot: Moderated) -> None:
+    """A room whose policy server was taken away is not counted, but its members are told."""
+    await bot.enabled("Checked")
+    removed = await bot.enabled("Removed")
+    await bot.homeserver.set_state(removed, CAROL, "m.room.policy", {})
+    await bot.caught_up()
+    reply = await bot.ask(f"!policy ban {SPAMMER}")
+    assert "their messages are refused in 1 protected room." in reply
+    assert "Still a member in: “Checked”, “Removed”" in reply
+
+
+async def test_unban_without_the_power_to_says_that_nothing_was_done(bot: Moderated) -> None:
+    await bot.ask(f"!policy watch {bot.policy_list('Coffee', a=ban(SPAMMER))}")
+    reply = await bot.ask(f"!policy unban {SPAMMER}")
+    assert reply.startswith(
+        "❌ Nothing was removed. \nNot removed from “Coffee”: “I may not write"
+    )

@@ -62,6 +62,15 @@ async def test_an_own_list_that_was_unwatched_stays_so(bot: Moderated) -> None:
     assert "2 user" in await bot.ask("!policy lists")
 
 
+async def test_an_own_list_that_is_watched_again_is_the_own_list(bot: Moderated) -> None:
+    await bot.ask(f"!policy ban {SPAMMER}")
+    reply = await bot.ask("!policy unwatch bans")
+    assert (await bot.ask(reply.rpartition(": ")[2])).startswith("✅ I follow “Moderators bans”")
+    await bot.ask("!policy ban @new:spam.example")
+    assert len(own_lists(bot)) == 1
+    assert "2 user, 0 server, 0 room; I write here" in await bot.ask("!policy lists")
+
+
 async def test_somebody_else_cannot_pass_off_a_room_as_the_own_list(
     moderated: Moderated,
 ) -> None:

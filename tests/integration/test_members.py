@@ -62,9 +62,10 @@ class Measured:
         for room in self._rooms:
             await self._way.wait_for_request(quote(room.room_id, safe=""), f"/state/{last_type}")
         await obeyed(self._cast, "!policy status")
+        resident = await self.resident_after_traffic()
         # How often /sync returns depends on what happens meanwhile.
         asked = [target for target in self._way.requests if "/sync?" not in target]
-        return Start(len(asked), await self.resident_after_traffic())
+        return Start(len(asked), resident)
 
     async def resident_after_traffic(self) -> int:
         """The resident memory after the same work each time, in bytes."""

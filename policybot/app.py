@@ -19,7 +19,7 @@ from .bot.client import MatrixClient, TokenRejected
 from .bot.moderation_rooms import ModerationRoomSettings
 from .bot.reply import Reply
 from .bot.reports import ReportTimes
-from .bot.room_commands import Condition
+from .bot.status import Condition
 from .bot.sync import SyncBatch
 from .config import Config
 from .endpoint.routes import PolicyRoutes

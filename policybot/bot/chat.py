@@ -3,7 +3,6 @@
 Each part gets what it needs of the others here, and nowhere else.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,23 +12,27 @@ from policybot.policy.room import ModerationRoom, ProtectedRoom
 from policybot.policy.rule_store import RuleStore
 from policybot.protocol.policy_event import PolicyServer
 
-from .client import HomeserverAway, MatrixClient, Refused, TokenRejected
+from .client import MatrixClient
 from .commands import SLOW_S, Commands
-from .errors import CommandError
 from .list_changes import ListChanges
 from .list_commands import ListCommands
 from .list_editor import ListEditor
 from .moderation_rooms import ModerationRooms, ModerationRoomSettings, ModerationRoomTable
 from .notices import Notices
-from .policy_lists import PolicyLists, RuleTable, SubscriptionTable
+from .policy_lists import PolicyLists, RuleTable
+from .policy_state import PolicyState, ReadBack
 from .protected_rooms import ProtectedRooms, RoomTable
-from .reply import Reply
 from .report_text import Titles
 from .reports import CursorTable, RefusalLog, Reports, ReportTimes
-from .room_commands import Condition, RefusalCounts, RoomCommands
-from .room_protection import MemberKeys, PublicEndpoint, ReadBack, RoomProtection
+from .room_care import CareTimes, RoomCare
+from .room_commands import RoomCommands
+from .room_protection import MemberKeys, PublicEndpoint, RoomProtection
+from .room_release import RoomRelease
 from .room_survey import RoomSurvey
+from .status import Condition, RefusalCounts, StatusCommand
+from .subscriptions import SubscriptionTable
 from .sync import SyncBatch
+from .unfinished import UnfinishedWishes
 from .updates import Updates
 from .verdict_commands import VerdictCommands, VerdictLog
 
@@ -75,15 +78,13 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds: until a command is shown to be seen, between tries to find the rooms, between two
-    checks of what is not settled, until a part that failed begins again. ``read_back``: how a
-    state event is read back."""
+    """Seconds until a command is shown to be seen, and until a part that failed begins again; how
+    a state event is read back, and how often rooms are looked after."""
 
     slow: float = SLOW_S
-    find_again: float = 30.0
-    maintenance: float = 3600.0
     restart: float = 10.0
     read_back: ReadBack = ReadBack()
+    care: CareTimes = CareTimes()
 
 
 class Chat:
@@ -126,7 +127,7 @@ class Chat:
             ours=settings.ours,
             clock=clock,
         )
-        self._survey = RoomSurvey(self.protected_rooms, self.notices, clock)
+        survey = RoomSurvey(self.protected_rooms, self.notices, clock)
         self.lists = PolicyLists(
             client,
             shared.rules,
@@ -140,12 +141,12 @@ class Chat:
             self.notices,
             lambda list_id: [
                 self.moderation_rooms.reports_room(room_id)
-                for room_id in self.lists.followers(list_id)
+                for room_id in self.lists.subscriptions.followers(list_id)
             ],
             self.lists.title,
             settings.report_times.interval,
         )
-        self._editor = ListEditor(
+        editor = ListEditor(
             client, self.lists, self.moderation_rooms, bot_user_id=bot_user_id, clock=clock
         )
         titles = Titles(room=self.protected_rooms.name, policy_list=self.lists.title)
@@ -160,31 +161,40 @@ class Chat:
             clock=clock,
             prefix=prefix,
         )
-        self._protection = RoomProtection(
+        state = PolicyState(client, self.protected_rooms, pace.read_back)
+        unfinished = UnfinishedWishes(state, self.protected_rooms, bot_user_id=bot_user_id)
+        protection = RoomProtection(
             client,
+            state,
             self.protected_rooms,
             self.moderation_rooms,
             endpoint,
             keys,
             bot_user_id=bot_user_id,
             clock=clock,
-            read_back=pace.read_back,
         )
+        self.release = RoomRelease(state, self.protected_rooms, self.moderation_rooms, clock=clock)
         room_commands = RoomCommands(
             client,
-            self._protection,
+            protection,
+            self.release,
+            self.protected_rooms,
+            self.lists,
+            bot_user_id=bot_user_id,
+        )
+        status = StatusCommand(
+            client,
             self.protected_rooms,
             self.moderation_rooms,
             self.lists,
             tables.verdicts,
             condition,
-            bot_user_id=bot_user_id,
             clock=clock,
         )
         list_commands = ListCommands(
             client,
             self.lists,
-            self._editor,
+            editor,
             self.protected_rooms,
             self.moderation_rooms,
             titles,
@@ -197,7 +207,7 @@ class Chat:
             {
                 "enable": room_commands.enable,
                 "disable": room_commands.disable,
-                "status": room_commands.status,
+                "status": status.status,
                 "watch": list_commands.watch,
                 "unwatch": list_commands.unwatch,
                 "lists": list_commands.lists,
@@ -211,19 +221,28 @@ class Chat:
             clock=clock,
             slow_s=pace.slow,
         )
-        self.rooms_found = asyncio.Event()
-        self.checks = 0
-        """How often the hourly check was through."""
-        self._told: set[tuple[str, str]] = set()
         self._updates = Updates(
             client,
             self.moderation_rooms,
             self.protected_rooms,
-            self._survey,
+            survey,
             self.lists,
             self._commands,
             bot_user_id=bot_user_id,
-            on_moderation_room=self._entered,
+            on_moderation_room=lambda room_id: self.care.entered(room_id),
+        )
+        self.care = RoomCare(
+            client,
+            self.moderation_rooms,
+            self.protected_rooms,
+            self.lists,
+            editor,
+            survey,
+            unfinished,
+            self._updates,
+            self.reports,
+            self.notices,
+            pace.care,
         )
 
     async def load(self) -> None:
@@ -240,7 +259,7 @@ class Chat:
             "notices": self.notices.run,
             "reports": self.reports.run,
             "list changes": self._list_changes.run,
-            "rooms": self._look_after_rooms,
+            "rooms": self.care.run,
         }
 
     async def take(self, batch: SyncBatch) -> None:
@@ -254,78 +273,3 @@ class Chat:
 
     def _tell_encrypted(self, room_id: str) -> None:
         self._updates.tell_encrypted(room_id, self.notices)
-
-    # -- the rooms -------------------------------------------------------------------------------
-
-    async def _look_after_rooms(self) -> None:
-        """Find the rooms once the homeserver answers, then check hourly what is not settled."""
-        while True:
-            try:
-                await self._find_rooms()
-                self.rooms_found.set()
-                break
-            except TokenRejected:
-                raise
-            except (HomeserverAway, Refused) as error:
-                log.warning("The rooms could not be read yet, trying again: %s", error)
-                await asyncio.sleep(self._pace.find_again)
-        while True:
-            await asyncio.sleep(self._pace.maintenance)
-            try:
-                await self._protection.settle()
-                await self.protected_rooms.drop_ended()
-                for list_id in self.lists.list_ids():
-                    if self.lists.stale(list_id):
-                        self._updates.read_list(list_id)
-            except TokenRejected:
-                raise
-            except (HomeserverAway, Refused) as error:
-                log.warning("The hourly check of the rooms was broken off: %s", error)
-            self.checks += 1
-
-    async def _find_rooms(self) -> None:
-        await self.moderation_rooms.find()
-        joined = set(await self._client.joined_rooms())
-        self._updates.ready(joined)
-        for moderation_room in self.moderation_rooms.ids():
-            await self._entered(moderation_room)
-        for list_id in self.lists.list_ids():
-            if list_id not in joined:
-                await self.lists.on_left(list_id)
-            else:
-                self._updates.read_list(list_id)
-        for room_id in joined:
-            if self._is_other(room_id):
-                await self._editor.find_own(room_id)
-        if self.moderation_rooms.all_found():
-            await self._survey.release(self.moderation_rooms.ids())
-        await self._survey.compare(joined, self._is_other)
-        await self._protection.settle()
-        self._survey.tell_faults()
-
-    def _is_other(self, room_id: str) -> bool:
-        """Whether this is neither a moderation or reports room, nor a list, nor protected."""
-        return (
-            self.protected_rooms.record(room_id) is None
-            and not self.moderation_rooms.is_ours(room_id)
-            and not self.lists.watched(room_id)
-        )
-
-    async def _entered(self, moderation_room: str) -> None:
-        """A moderation room was found or entered: follow its configured lists, and report to it
-        what it was not told."""
-        for text in self.moderation_rooms.settings(moderation_room).lists:
-            try:
-                list_id = await self._client.join(text)
-                if self.lists.find(moderation_room, list_id) is None:
-                    await self.lists.watch(moderation_room, list_id)
-            except TokenRejected:
-                raise
-            except (Refused, CommandError) as error:
-                why = error.message if isinstance(error, Refused) else error.text
-                notice = Reply.problem("The configured list ").code(text)
-                notice.text(" cannot be followed: ").name(why, 300)
-                if (moderation_room, text) not in self._told:
-                    self._told.add((moderation_room, text))
-                    self.notices.tell(moderation_room, notice)
-        self.reports.wake()

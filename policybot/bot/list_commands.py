@@ -9,12 +9,14 @@ from .client import HomeserverAway, MatrixClient, Refused
 from .command import Command
 from .errors import CommandError
 from .list_editor import ListEditor, hit_by
+from .list_lines import list_lines
 from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
 from .protected_rooms import ProtectedRooms
 from .reply import Reply, quiet, quoted
 from .report_text import Titles, add_rule, count
-from .room_commands import list_lines, room_reference, same_server
+from .room_reference import resolve_room, room_reference
+from .status import blind_spot
 
 MAX_SHOWN = 10
 MAX_REASON = 500
@@ -109,20 +111,15 @@ class ListCommands:
         return list_lines(self._lists, self._moderation_rooms, moderation_room)
 
     async def _subscription(self, moderation_room: str, text: str) -> Subscription:
-        found = self._lists.find(moderation_room, text)
+        found = self._lists.subscriptions.find(moderation_room, text)
         if found is None and text[:1] in "!#<hm":
-            reference = room_reference(text)
-            list_id = reference.room_id_or_alias
-            if reference.is_alias:
-                try:
-                    list_id, _ = await self._client.resolve_alias(list_id)
-                except Refused as error:
-                    raise CommandError(
-                        f"I cannot find that list: {quoted(error.message)}"
-                    ) from None
-            found = self._lists.find(moderation_room, list_id)
+            list_id = await resolve_room(self._client, text, "list")
+            found = self._lists.subscriptions.find(moderation_room, list_id)
         if found is None:
-            codes = ", ".join(s.shortcode for s in self._lists.of(moderation_room)) or "none"
+            codes = (
+                ", ".join(s.shortcode for s in self._lists.subscriptions.of(moderation_room))
+                or "none"
+            )
             raise CommandError(f"No such list is followed here. Those that are: {codes}.")
         return found
 
@@ -158,7 +155,7 @@ class ListCommands:
         """Raises:
         CommandError: the bot made this list for another moderation room.
         """
-        if self._lists.owner(subscription.list_id) not in (None, moderation_room):
+        if self._lists.subscriptions.owner(subscription.list_id) not in (None, moderation_room):
             raise CommandError("That list belongs to others; I do not write into it for you.")
 
     def _effect(
@@ -193,10 +190,7 @@ class ListCommands:
             if len(still) > MAX_SHOWN:
                 reply.text(f" and {len(still) - MAX_SHOWN} more")
             reply.text(".")
-        ours = self._rooms.ours.via
-        if same_server(entity.text, ours):
-            reply.line().text("Users of ").code(ours).text(" are not checked on ").code(ours)
-            reply.text(" itself, only by all other servers.")
+        reply.line().add(blind_spot(self._rooms.ours.via))
 
     async def unban(self, moderation_room: str, sender: str, command: Command) -> Reply:
         """Remove ban rules."""
@@ -204,7 +198,7 @@ class ListCommands:
         if "list" in command.options:
             chosen = [await self._subscription(moderation_room, command.options["list"])]
         else:
-            chosen = list(self._lists.of(moderation_room))
+            chosen = list(self._lists.subscriptions.of(moderation_room))
         removed: list[Subscription] = []
         problems: list[tuple[Subscription, str]] = []
         for subscription in chosen:
@@ -240,7 +234,7 @@ class ListCommands:
         entity = _entity(command.words[0])
         if entity.is_glob:
             raise CommandError("Name one user, server or room, without * and ?.")
-        lists = tuple(s.list_id for s in self._lists.of(moderation_room))
+        lists = tuple(s.list_id for s in self._lists.subscriptions.of(moderation_room))
         store = self._lists.rules
         rules = (
             store.matches_sender(entity.text, lists)

@@ -90,7 +90,7 @@ class ListEditor:
 
         The flag tells whether it was made now.
         """
-        for subscription in self._lists.of(moderation_room):
+        for subscription in self._lists.subscriptions.of(moderation_room):
             if subscription.own:
                 return subscription, False
         found = await self._find_own(moderation_room)
@@ -119,7 +119,7 @@ class ListEditor:
             except (Refused, HomeserverAway) as error:
                 log.warning("Could not invite %s to the list %s: %s", user_id, list_id, error)
         shortcode = OWN_SHORTCODE
-        if self._lists.find(moderation_room, shortcode) is not None:
+        if self._lists.subscriptions.find(moderation_room, shortcode) is not None:
             shortcode = "own-bans"
         return await self._lists.watch(moderation_room, list_id, shortcode, own=True)
 
@@ -142,18 +142,20 @@ class ListEditor:
 
     async def is_own(self, moderation_room: str, list_id: str) -> bool:
         """Whether the bot made this list for the moderation room, and it has no other such."""
-        if any(subscription.own for subscription in self._lists.of(moderation_room)):
+        if any(subscription.own for subscription in self._lists.subscriptions.of(moderation_room)):
             return False
         return await self._made_for(list_id) == moderation_room
 
     async def find_own(self, room_id: str) -> None:
         """At start: a joined room that is our own list but not known, as after a crash between
         making and noting it, is taken up again."""
-        if self._lists.watched(room_id) or self._lists.was_given_up(room_id):
+        if self._lists.watched(room_id) or self._lists.subscriptions.was_given_up(room_id):
             return
         moderation_room = await self._made_for(room_id)
         for known in self._moderation_rooms.ids():
-            if known == moderation_room and not any(s.own for s in self._lists.of(known)):
+            if known == moderation_room and not any(
+                s.own for s in self._lists.subscriptions.of(known)
+            ):
                 await self._adopt(known, room_id)
 
     # -- writing ---------------------------------------------------------------------------------

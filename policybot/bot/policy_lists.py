@@ -5,9 +5,8 @@ replaces them by a diff. Later events are applied one by one, in the order of th
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from policybot.policy.records import Subscription
@@ -16,14 +15,10 @@ from policybot.policy.rule_store import Change, RuleStore
 from policybot.protocol.canonical_json import JsonObject
 
 from .client import MatrixClient, Refused, TokenRejected
-from .errors import CommandError
 from .moderation_rooms import ModerationRooms
 from .notices import Notices
 from .reply import Reply
-
-SHORTCODE_EVENT = "org.matrix.mjolnir.shortcode"
-MAX_LISTS = 50
-_SHORTCODE = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
+from .subscriptions import Subscriptions, SubscriptionTable
 
 
 class RuleTable(Protocol):
@@ -36,16 +31,6 @@ class RuleTable(Protocol):
     async def remove_list(self, list_id: str) -> None: ...
 
     def load(self) -> AsyncIterator[list[Rule]]: ...
-
-
-class SubscriptionTable(Protocol):
-    """What is needed of the store for subscriptions."""
-
-    async def save(self, subscription: Subscription) -> None: ...
-
-    async def remove(self, moderation_room: str, list_id: str) -> None: ...
-
-    async def load(self) -> list[Subscription]: ...
 
 
 @dataclass(slots=True)
@@ -88,26 +73,20 @@ class PolicyLists:
         self.rules = rules
         self._on_changes = on_changes
         self._rule_table = rule_table
-        self._table = subscription_table
+        self.subscriptions = Subscriptions(subscription_table, moderation_rooms.set_lists)
         self._moderation_rooms = moderation_rooms
         self._notices = notices
-        self._subscriptions: dict[str, list[Subscription]] = {}
         self._lists: dict[str, ListInfo] = {}
-        self._given_up: set[str] = set()
 
     async def load(self) -> None:
         """Read the saved rules and subscriptions."""
-        for subscription in await self._table.load():
-            if subscription.position < 0:
-                self._given_up.add(subscription.list_id)
-                continue
-            self._subscriptions.setdefault(subscription.moderation_room, []).append(subscription)
-            self._info(subscription.list_id)
+        await self.subscriptions.load()
+        for list_id in self.subscriptions.list_ids():
+            self._info(list_id)
         async for rules in self._rule_table.load():
             # Rules of lists that nobody follows are left from a process that ended in between.
             self.rules.load(rule for rule in rules if rule.list_id in self._lists)
-        for room_id in self._subscriptions:
-            self._publish(room_id)
+        self.subscriptions.publish()
 
     # -- asking ----------------------------------------------------------------------------------
 
@@ -118,29 +97,6 @@ class PolicyLists:
     def list_ids(self) -> tuple[str, ...]:
         """All lists that are followed."""
         return tuple(self._lists)
-
-    def of(self, moderation_room: str) -> tuple[Subscription, ...]:
-        """The lists of a moderation room in the order in which they are asked."""
-        return tuple(self._subscriptions.get(moderation_room, ()))
-
-    def find(self, moderation_room: str, text: str) -> Subscription | None:
-        """A subscription by shortcode or room ID."""
-        for subscription in self.of(moderation_room):
-            if text.lower() == subscription.shortcode or text == subscription.list_id:
-                return subscription
-        return None
-
-    def owner(self, list_id: str) -> str | None:
-        """The moderation room that the bot made a list for; None for lists of others."""
-        for subscriptions in self._subscriptions.values():
-            for subscription in subscriptions:
-                if subscription.list_id == list_id and subscription.own:
-                    return subscription.moderation_room
-        return None
-
-    def was_given_up(self, list_id: str) -> bool:
-        """Whether this is a list that the bot made and that is no longer to be followed."""
-        return list_id in self._given_up
 
     def title(self, list_id: str) -> str:
         """What to call a list: its name, or else its ID. The text comes from outside."""
@@ -175,77 +131,25 @@ class PolicyLists:
             CommandError: it is watched already, or the shortcode is taken or no good.
             Refused, HomeserverAway: the list could not be read; nothing changed.
         """
-        if self.find(moderation_room, list_id) is not None:
-            raise CommandError("This list is followed here already.")
-        if len(self.of(moderation_room)) >= MAX_LISTS:
-            raise CommandError(f"More than {MAX_LISTS} lists cannot be followed.")
-        if shortcode is not None:
-            self._check_shortcode(moderation_room, shortcode.lower())
+        self.subscriptions.check(moderation_room, list_id, shortcode)
         try:
             state = await self.read(list_id)
         except BaseException:
-            if not self.followers(list_id):
+            if not self.subscriptions.followers(list_id):
                 self._lists.pop(list_id, None)
             raise
-        subscription = Subscription(
-            moderation_room=moderation_room,
-            list_id=list_id,
-            position=1 + max((s.position for s in self.of(moderation_room)), default=-1),
-            shortcode=(shortcode or self._shortcode(moderation_room, state)).lower(),
-            own=own,
-        )
-        await self._table.save(subscription)
-        self._given_up.discard(list_id)
-        self._subscriptions.setdefault(moderation_room, []).append(subscription)
-        self._publish(moderation_room)
-        return subscription
+        return await self.subscriptions.add(moderation_room, list_id, shortcode, state, own=own)
 
     async def unwatch(self, subscription: Subscription) -> None:
         """Stop following a list; its rules are forgotten when nobody else follows it."""
-        if subscription.own:
-            # Else it would be taken for a list that was made just before a crash.
-            await self._table.save(replace(subscription, position=-1))
-            self._given_up.add(subscription.list_id)
-        else:
-            await self._table.remove(subscription.moderation_room, subscription.list_id)
-        self._subscriptions[subscription.moderation_room].remove(subscription)
-        self._publish(subscription.moderation_room)
+        await self.subscriptions.remove(subscription)
         list_id = subscription.list_id
-        if any(s.list_id == list_id for subs in self._subscriptions.values() for s in subs):
+        if self.subscriptions.followers(list_id):
             return
         async with self.lock(list_id):
             self.rules.remove_list(list_id)
             await self._rule_table.remove_list(list_id)
             self._lists.pop(list_id, None)
-
-    def _publish(self, moderation_room: str) -> None:
-        subscriptions = self._subscriptions.get(moderation_room, [])
-        subscriptions.sort(key=lambda subscription: subscription.position)
-        self._moderation_rooms.set_lists(
-            moderation_room, tuple(subscription.list_id for subscription in subscriptions)
-        )
-
-    def _check_shortcode(self, moderation_room: str, wanted: str) -> None:
-        if not _SHORTCODE.fullmatch(wanted):
-            raise CommandError(
-                "A shortcode is made of letters a to z, digits, hyphens and underscores."
-            )
-        if self.find(moderation_room, wanted) is not None:
-            raise CommandError(f"The shortcode {wanted} is taken. Choose another one.")
-
-    def _shortcode(self, moderation_room: str, state: Iterable[JsonObject]) -> str:
-        """A shortcode that is free: the one that the list proposes, or a made one."""
-        taken = {subscription.shortcode for subscription in self.of(moderation_room)}
-        for event in state:
-            content = event["content"]
-            if event["type"] == SHORTCODE_EVENT and isinstance(content.get("shortcode"), str):
-                code = content["shortcode"].lower()
-                if _SHORTCODE.fullmatch(code) and code not in taken:
-                    return str(code)
-        number = 1
-        while f"list{number}" in taken:
-            number += 1
-        return f"list{number}"
 
     # -- following -------------------------------------------------------------------------------
 
@@ -263,7 +167,9 @@ class PolicyLists:
                 if event["type"] == "m.room.name" and event.get("state_key") == "":
                     name = event["content"].get("name")
                     info.name = name if isinstance(name, str) else ""
-            followed = bool(self.followers(list_id))  # else all of it is new, and no news
+            followed = bool(
+                self.subscriptions.followers(list_id)
+            )  # else all of it is new, and no news
             for changes in self.rules.replace_in_steps(list_id, state):
                 await self._save(list_id, changes)
                 if followed:
@@ -304,17 +210,9 @@ class PolicyLists:
             changes = [
                 self.rules.apply(list_id, event) for event in rules if not info.is_behind(event)
             ]
+            self._moderation_rooms.rules_changed(list_id)
             await self._save(list_id, changes)
-        self._moderation_rooms.rules_changed(list_id)
         self._on_changes(list_id, changes)
-
-    def followers(self, list_id: str) -> list[str]:
-        """The moderation rooms that watch a list."""
-        return [
-            moderation_room
-            for moderation_room, subscriptions in self._subscriptions.items()
-            if any(subscription.list_id == list_id for subscription in subscriptions)
-        ]
 
     async def apply_own(self, list_id: str, event: JsonObject) -> Change:
         """Apply a rule that the homeserver has just taken from us, and tell what it changed.
@@ -323,8 +221,8 @@ class PolicyLists:
         """
         change = self.rules.apply(list_id, event)
         self._info(list_id).awaited[event["type"], event["state_key"]] = event["event_id"]
-        await self._save(list_id, [change])
         self._moderation_rooms.rules_changed(list_id)
+        await self._save(list_id, [change])
         return change
 
     async def _save(self, list_id: str, changes: Sequence[Change]) -> None:
@@ -352,5 +250,5 @@ class PolicyLists:
     def _tell_stale(self, list_id: str, notice: Reply) -> None:
         notice.text(". Its last known rules go on deciding. Invite me to it again, or: ")
         notice.command(f"unwatch {list_id}")
-        for moderation_room in self.followers(list_id):
+        for moderation_room in self.subscriptions.followers(list_id):
             self._notices.tell(moderation_room, notice)

@@ -1,11 +1,10 @@
-"""Putting a room under the policy server, and taking it out again.
+"""Putting a room under the policy server.
 
 The order of effects is what matters. A room is protected in memory and database before its state
 event is sent, since other servers ask at once. A state send that got no answer may have worked, so
 only what is read back counts.
 """
 
-import asyncio
 import contextlib
 import logging
 from collections import Counter
@@ -14,25 +13,15 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from policybot.policy.records import RoomRecord
-from policybot.policy.room import RoomMode, may_send_state
+from policybot.policy.room import RoomMode
 from policybot.protocol.identifier import InvalidIdentifier, server_of
-from policybot.protocol.policy_event import (
-    POLICY_EVENT,
-    UNSTABLE_POLICY_EVENT,
-    policy_content,
-)
+from policybot.protocol.policy_event import POLICY_EVENT, UNSTABLE_POLICY_EVENT
 
 from .client import HomeserverAway, MatrixClient, Refused
-from .enable_plan import (
-    EnablePlan,
-    EnableWish,
-    RoomState,
-    forms_naming,
-    plan_enable,
-    standing_server,
-)
+from .enable_plan import EnablePlan, EnableWish, forms_naming, plan_enable
 from .errors import CommandError
 from .moderation_rooms import ModerationRooms
+from .policy_state import PolicyState
 from .protected_rooms import ProtectedRooms
 from .reply import clean, quoted
 
@@ -63,14 +52,6 @@ class MemberKeys(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ReadBack:
-    """How often and after how many seconds a state event is read back while the homeserver does
-    not answer."""
-
-    pauses_s: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-
-
-@dataclass(frozen=True, slots=True)
 class Enabled:
     """What `enable` did. ``settled`` is False while the homeserver did not tell whether the state
     event was taken; ``again`` marks a room that was protected before."""
@@ -82,22 +63,13 @@ class Enabled:
     replaced: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Disabled:
-    """What `disable` did. ``fault`` says why the state event still names us, if it does."""
-
-    record: RoomRecord
-    settled: bool
-    fault: str | None
-    forms: tuple[str, ...]
-
-
 class RoomProtection:
-    """The use cases behind `enable` and `disable`."""
+    """The use case behind `enable`."""
 
     def __init__(
         self,
         client: MatrixClient,
+        state: PolicyState,
         protected_rooms: ProtectedRooms,
         moderation_rooms: ModerationRooms,
         endpoint: PublicEndpoint,
@@ -105,18 +77,15 @@ class RoomProtection:
         *,
         bot_user_id: str,
         clock: Callable[[], int],
-        read_back: ReadBack | None = None,
     ) -> None:
         self._client = client
+        self._state = state
         self._rooms = protected_rooms
         self._moderation_rooms = moderation_rooms
         self._endpoint = endpoint
         self._keys = keys
         self._bot_user_id = bot_user_id
         self._clock = clock
-        self._read_back = read_back or ReadBack()
-
-    # -- enable ----------------------------------------------------------------------------------
 
     async def enable(
         self,
@@ -240,14 +209,14 @@ class RoomProtection:
         """Send the state event and read it back. Whether it is known to stand."""
         if not plan.already_set:
             try:
-                await self._client.put_state(record.room_id, POLICY_EVENT, "", plan.content)
+                await self._state.set(record.room_id)
             except Refused as error:
                 await self._undo(record, before, error)
             except HomeserverAway as error:
                 log.warning("Setting %s in %s: %s", POLICY_EVENT, record.room_id, error)
         if plan.empty_unstable:
-            await self._empty(record.room_id, UNSTABLE_POLICY_EVENT)
-        state = await self._read_until_known(record.room_id)
+            await self._state.empty(record.room_id, UNSTABLE_POLICY_EVENT)
+        state = await self._state.read_until_known(record.room_id)
         if state is None:
             return False
         stands = POLICY_EVENT in forms_naming(self._rooms.ours.via, state)
@@ -260,7 +229,7 @@ class RoomProtection:
         Raises:
             CommandError: always, unless the state event stands all the same.
         """
-        state = await self._read_until_known(record.room_id)
+        state = await self._state.read_until_known(record.room_id)
         if state is None:
             raise CommandError(
                 "The homeserver refused to set the policy server "
@@ -277,123 +246,6 @@ class RoomProtection:
             f"The homeserver refused to set the policy server: {quoted(error.message)}. Nothing "
             "was changed."
         )
-
-    async def _read_until_known(self, room_id: str) -> RoomState | None:
-        for pause in (*self._read_back.pauses_s, None):
-            try:
-                return await self._rooms.read(room_id)
-            except Refused:
-                return None
-            except HomeserverAway:
-                if pause is None:
-                    return None
-                await asyncio.sleep(pause)
-        return None
-
-    async def _empty(self, room_id: str, event_type: str) -> str | None:
-        """Empty one form of the state event; the fault if that failed."""
-        try:
-            await self._client.put_state(room_id, event_type, "", {})
-        except (Refused, HomeserverAway) as error:
-            log.warning("Emptying %s in %s: %s", event_type, room_id, error)
-            return error.message if isinstance(error, Refused) else str(error)
-        return None
-
-    # -- disable ---------------------------------------------------------------------------------
-
-    async def disable(self, room_id: str, moderation_room: str, asked_by: str) -> Disabled:
-        """Take the policy server out of a room. It needs neither endpoint nor key.
-
-        Raises:
-            CommandError: the room is not ours, or not this moderation room's.
-        """
-        async with self._rooms.lock(room_id):
-            before = self._rooms.record(room_id)
-            if before is None:
-                raise CommandError("I do not protect that room.")
-            if before.moderation_room not in ("", moderation_room):
-                raise CommandError("I do not protect that room.")
-            if self._moderation_rooms.several():
-                await self._check_asker(room_id, asked_by)
-            record = replace(
-                before,
-                moderation_room=moderation_room,
-                mode=RoomMode.DISABLED,
-                disabled_ts=before.disabled_ts or self._clock(),
-                settled=False,
-            )
-            # The wish first: if we end here, it is carried out after the restart.
-            await self._rooms.keep(record)
-            return await self._carry_out(record)
-
-    async def _check_asker(self, room_id: str, asked_by: str) -> None:
-        try:
-            state = await self._rooms.read(room_id)
-        except (Refused, HomeserverAway):
-            record = self._rooms.record(room_id)
-            events = record.state if record is not None else ()
-            state = {(str(e.get("type")), str(e.get("state_key"))): e for e in events}
-        asker = may_send_state(state, asked_by, POLICY_EVENT)
-        if not asker.allowed:
-            raise CommandError(
-                "You may not set the policy server of that room yourself (your power level there "
-                f"is {asker.has}, needed is {asker.needed}), so I do not do it for you."
-            )
-
-    async def _carry_out(self, record: RoomRecord) -> Disabled:
-        """Empty every form of the state event that names us and read the room back."""
-        room_id, ours = record.room_id, self._rooms.ours.via
-        forms: tuple[str, ...] = (POLICY_EVENT,)
-        fault = None
-        try:
-            forms = forms_naming(ours, await self._rooms.read(room_id))
-            for form in forms:
-                fault = await self._empty(room_id, form) or fault
-        except Refused as error:
-            fault = error.message
-        except HomeserverAway as error:
-            fault = str(error)
-        state = await self._read_until_known(room_id)
-        if state is None:
-            return Disabled(record, False, fault or "the room could not be read", forms)
-        standing = forms_naming(ours, state)
-        settled = not standing
-        kept = replace(record, state=tuple(state.values()), settled=settled)
-        await self._rooms.keep(kept)
-        return Disabled(kept, settled, None if settled else fault or "it still stands", standing)
-
-    # -- after a restart -------------------------------------------------------------------------
-
-    async def settle(self) -> None:
-        """Carry on with what was wished but not seen done, as after the end of the process in
-        between: send the state event again where we may, read, and tell the moderators."""
-        for record in self._rooms.unsettled():
-            async with self._rooms.lock(record.room_id):
-                if self._rooms.record(record.room_id) is not record:
-                    continue
-                try:
-                    await self._send_again(record)
-                except (Refused, HomeserverAway) as error:
-                    log.warning("Could not carry on with %s: %s", record.room_id, error)
-            try:
-                await self._rooms.refresh(record.room_id)
-            except (Refused, HomeserverAway) as error:
-                log.warning("Could not read %s again: %s", record.room_id, error)
-
-    async def _send_again(self, record: RoomRecord) -> None:
-        state = await self._rooms.read(record.room_id)
-        forms = forms_naming(self._rooms.ours.via, state)
-        if record.mode is RoomMode.DISABLED:
-            for form in forms:
-                await self._empty(record.room_id, form)
-        elif (
-            not forms
-            and standing_server(state) is None  # what another set meanwhile is not replaced
-            and may_send_state(state, self._bot_user_id, POLICY_EVENT).allowed
-        ):
-            ours = self._rooms.ours
-            content = policy_content(ours.via, ours.public_key)
-            await self._client.put_state(record.room_id, POLICY_EVENT, "", content)
 
 
 def _servers(members: Iterable[str]) -> tuple[str, ...]:

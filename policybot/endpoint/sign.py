@@ -16,14 +16,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from policybot.policy.evaluator import always_signed, evaluate
-from policybot.policy.room import ModerationRoom, ProtectedRoom, RoomMode
+from policybot.policy.room import ModerationRoom, ProtectedRoom
 from policybot.policy.rule_store import RuleStore
-from policybot.policy.verdict import Decision, Details, Outcome, Verdict, reference_code
+from policybot.policy.verdict import Decision, reference_code
 from policybot.protocol.canonical_json import InvalidJson, JsonObject, parse_json
 from policybot.protocol.event_hash import (
     content_hash_matches,
-    event_id_of,
     pdu_signing_bytes,
     reference_hash_of,
 )
@@ -33,13 +31,12 @@ from policybot.protocol.signing import POLICY_SERVER_KEY_ID, SigningKey
 from .caller import CallerCheck, RequestKeys, SignRequest
 from .deadline import Deadline
 from .errors import BadJson, CheckFailed, MatrixError, NotJson, RoomNotProtected, Unauthorized
+from .judge import Judge
 from .memory import Remembered, VerdictMemory
-from .sender import EventKeys, SenderCheck, SenderSignature
+from .sender import EventKeys, SenderCheck
 
 MAX_BODY_BYTES = 96 * 1024
 """An event has at most 64 KiB; the rest is room for `unsigned` and white space."""
-
-KEPT_TEXT_CHARACTERS = 2_000
 
 log = logging.getLogger("policybot.endpoint")
 
@@ -119,25 +116,29 @@ class SignUseCase:
     ) -> None:
         self._name = name
         self._signing_key = signing_key
-        self._bot_user_id = bot_user_id
         self._rooms = rooms
-        self._moderation_rooms = moderation_rooms
-        self._rules = rules
         self._verdicts = verdicts
-        self._clock = clock
         self._contact = contact
-        self._keep_text = keep_text
         self._on_failure = on_failure
         self._on_fault = on_fault
         self._waits = waits or Waits()
         self._caller = CallerCheck(name, keys, clock)
-        self._sender = SenderCheck(name, keys, self._waits.sender_key)
+        self.counts: Counter[str] = Counter()
+        self._judge = Judge(
+            bot_user_id=bot_user_id,
+            rooms=rooms,
+            moderation_rooms=moderation_rooms,
+            rules=rules,
+            sender=SenderCheck(name, keys, self._waits.sender_key),
+            counts=self.counts,
+            clock=clock,
+            keep_text=keep_text,
+        )
         self._memory = memory if memory is not None else VerdictMemory()
         # Each event is in the first from the first look until it is decided, and in the second
         # from then until its commit has returned.
         self._evaluations: dict[bytes, asyncio.Future[_Submitted | None]] = {}
         self._submitted: dict[bytes, _Submitted] = {}
-        self.counts: Counter[str] = Counter()
 
     async def sign(self, request: SignRequest) -> Answer:
         """Answer one `/sign` request.
@@ -194,9 +195,9 @@ class SignUseCase:
             submitted = evaluation.result() if evaluation.done() else None
             if submitted is not None:
                 return await self._stand(pdu, key, message, submitted)
-        return await self._judge(pdu, caller, key, message, deadline)
+        return await self._judge_shared(pdu, caller, key, message, deadline)
 
-    async def _judge(
+    async def _judge_shared(
         self, pdu: Pdu, caller: str, key: bytes, message: bytes, deadline: Deadline
     ) -> Answer:
         """Judge an event; who asks meanwhile waits for this and shares the decision.
@@ -207,7 +208,7 @@ class SignUseCase:
         self._evaluations.setdefault(key, evaluation)
         submitted = None
         try:
-            decision = await self._decide(pdu, caller, key, message, deadline)
+            decision = await self._judge.decide(pdu, caller, key, message, deadline)
             submitted = self._submit(decision)
         finally:
             evaluation.set_result(submitted)
@@ -238,7 +239,7 @@ class SignUseCase:
         """Judge a state event whose content does not match its hash, as a redacted copy's does
         not: by what is left, and without storing a verdict that would cover content unseen."""
         self.counts["content hash wrong"] += 1
-        decision = await self._decide(pdu, caller, key, message, deadline)
+        decision = await self._judge.decide(pdu, caller, key, message, deadline)
         submitted = self._submitted.get(key)  # of the full event, which came meanwhile
         if submitted is not None:
             return await self._stand(pdu, key, message, submitted)
@@ -248,69 +249,6 @@ class SignUseCase:
         signed = standing.result() if known else decision.signed
         signature = self._signing_key.sign(message) if signed else None
         return self._give(pdu, key, signature, stored=False)
-
-    async def _decide(
-        self, pdu: Pdu, caller: str, key: bytes, message: bytes, deadline: Deadline
-    ) -> Decision:
-        """Raises:
-        CheckFailed: the signature of the sender's server is wrong.
-        RoomNotProtected: the room was dropped meanwhile.
-        """
-        signature = SenderSignature.VALID
-        room = self._room(pdu.room_id)
-        if room.mode not in (RoomMode.DISABLED, RoomMode.UNCLAIMED) and not always_signed(pdu):
-            signature = await self._sender.check(pdu, message, deadline)
-            if signature is SenderSignature.INVALID:
-                self.counts["sender's signature wrong"] += 1
-                raise CheckFailed(
-                    f"The event is not signed by its sender's server, {pdu.sender_server}."
-                )
-            if signature is SenderSignature.UNCHECKED:
-                self.counts["sender's signature not checked"] += 1
-            room = self._room(pdu.room_id)
-        moderation_room = (
-            self._moderation_rooms.get(room.moderation_room) if room.moderation_room else None
-        )
-        verdict = evaluate(pdu, room, moderation_room, self._bot_user_id, self._rules)
-        signed = verdict.outcome is Outcome.SIGN
-        if not verdict.noteworthy:
-            return Decision(key, signed)
-        unverified = signature is SenderSignature.UNCHECKED
-        return Decision(key, signed, self._details(pdu, room, caller, key, verdict, unverified))
-
-    def _room(self, room_id: str) -> ProtectedRoom:
-        room = self._rooms.get(room_id)
-        if room is None:
-            raise RoomNotProtected("This policy server does not protect that room any more.")
-        return room
-
-    def _details(
-        self,
-        pdu: Pdu,
-        room: ProtectedRoom,
-        caller: str,
-        key: bytes,
-        verdict: Verdict,
-        unverified: bool,
-    ) -> Details:
-        body = pdu.content.get("body")
-        text = body[:KEPT_TEXT_CHARACTERS] if isinstance(body, str) else None
-        return Details(
-            room_id=pdu.room_id,
-            moderation_room=room.moderation_room or "",
-            event_id=_event_id(pdu, key),
-            event_type=pdu.type,
-            state_key=pdu.state_key,
-            sender=pdu.sender,
-            caller=caller,
-            origin_server_ts=pdu.origin_server_ts,
-            received_ts=self._clock(),
-            ground=verdict.ground,
-            rule=verdict.rule,
-            unverified=unverified,
-            old=pdu.origin_server_ts < room.enabled_ts,
-            text=text if self._keep_text else None,
-        )
 
     # -- the answer ----------------------------------------------------------------------------
 
@@ -380,9 +318,3 @@ def _json_object(body: bytes) -> JsonObject:
     if not isinstance(value, dict):
         raise BadJson("The request body is not a JSON object.")
     return value
-
-
-def _event_id(pdu: Pdu, key: bytes) -> str:
-    if pdu.version.event_id_in_event:
-        return str(pdu.event["event_id"])
-    return event_id_of(key, pdu.version)

@@ -11,8 +11,9 @@ from mautrix.util.async_db import Database
 from policybot.app import Account, App
 from policybot.bot.chat import Chat, Pace
 from policybot.bot.client import MatrixClient, open_api
+from policybot.bot.policy_state import ReadBack
 from policybot.bot.reply import Reply
-from policybot.bot.room_protection import ReadBack
+from policybot.bot.room_care import CareTimes
 from policybot.bot.sync import SyncLoop
 from policybot.config import parse_config
 from policybot.endpoint.listener import Listener, application
@@ -36,7 +37,7 @@ KEY = SigningKey(b"policy key for the bot's tests..")
 OURS: JsonObject = {"via": NAME, "public_keys": {"ed25519": KEY.public_key}}
 OTHER_KEY: JsonObject = {"via": NAME, "public_keys": {"ed25519": SigningKey(b"k" * 32).public_key}}
 
-QUICK = Pace(slow=60.0, find_again=0.05, read_back=ReadBack((0.01, 0.01)))
+QUICK = Pace(slow=60.0, read_back=ReadBack((0.01, 0.01)), care=CareTimes(find_again=0.05))
 DEADLINE_S = 10.0
 
 
@@ -156,12 +157,13 @@ class Moderated:
 
     def quicken(self) -> None:
         """Let the hourly check come every few milliseconds."""
-        self.pace = replace(self.pace, maintenance=0.02)
+        care = replace(self.pace.care, maintenance=0.02)
+        self.pace = replace(self.pace, care=care)
 
     async def maintained(self) -> None:
         """Wait until a check that began after now is through."""
-        before = self.chat.checks
-        await eventually(lambda: self.chat.checks >= before + 2)
+        before = self.chat.care.checks
+        await eventually(lambda: self.chat.care.checks >= before + 2)
         await self.caught_up()
 
     # -- talking ---------------------------------------------------------------------------------
@@ -212,7 +214,7 @@ class Moderated:
         """Wait until the bot has taken in everything that happened and said what it has to."""
         chat = self.chat
         async with asyncio.timeout(DEADLINE_S):
-            await chat.rooms_found.wait()
+            await chat.care.found.wait()
         await self._synced()
         while chat._updates._tasks:
             async with asyncio.timeout(DEADLINE_S):

@@ -214,7 +214,7 @@ async def test_what_cannot_be_done_is_refused(bot: Moderated, words: str, answer
     await bot.ask(f"!policy watch {first} first")
     reply = await bot.ask("!policy " + words.format(list=other, first=first))
     assert reply.startswith("❌") and answer in reply
-    assert [s.shortcode for s in bot.chat.lists.of(bot.mods)] == ["first"]
+    assert [s.shortcode for s in bot.chat.lists.subscriptions.of(bot.mods)] == ["first"]
     assert not bot.chat.lists.watched(other)
 
 

@@ -144,7 +144,7 @@ async def test_a_private_list_of_one_cannot_be_watched_by_the_other(
 ) -> None:
     bot, second = several
     await bot.ask(f"!policy ban {SPAMMER}")
-    (subscription,) = bot.chat.lists.of(bot.mods)
+    (subscription,) = bot.chat.lists.subscriptions.of(bot.mods)
     list_id = subscription.list_id
     reply = await bot.ask(f"!policy watch {list_id}", DORA, second)
     assert reply == "❌ You are not in that list yourself. Join it and try again."
@@ -178,7 +178,7 @@ async def test_each_has_an_own_list(several: tuple[Moderated, str]) -> None:
     bot, second = several
     await bot.ask(f"!policy ban {SPAMMER}")
     await bot.ask(f"!policy ban {SPAMMER}", DORA, second)
-    first, other = (bot.chat.lists.of(room)[0] for room in (bot.mods, second))
+    first, other = (bot.chat.lists.subscriptions.of(room)[0] for room in (bot.mods, second))
     assert first.list_id != other.list_id
     assert bot.homeserver.rooms[other.list_id].membership(DORA) == "invite"
     assert bot.homeserver.rooms[other.list_id].membership(ALICE) == "leave"

@@ -162,13 +162,13 @@ async def test_configured_lists_are_watched_from_the_start(moderated: Moderated)
     notice = await moderated.notice("⚠️ The configured list #none:lists.example")
     assert "cannot be followed" in notice
     await moderated.restart()
-    assert len(moderated.chat.lists.of(moderated.mods)) == 1
+    assert len(moderated.chat.lists.subscriptions.of(moderated.mods)) == 1
 
 
 async def test_too_many_configured_lists_do_no_harm(
     moderated: Moderated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("policybot.bot.policy_lists.MAX_LISTS", 1)
+    monkeypatch.setattr("policybot.bot.subscriptions.MAX_LISTS", 1)
     lists = [moderated.policy_list(f"L{n}", a=ban(SPAMMER)) for n in range(2)]
     moderated.settings["moderation_rooms"] = [{"room": moderated.mods, "lists": lists}]
     await moderated.start()
@@ -182,7 +182,7 @@ async def test_the_shortcode_that_a_list_proposes(bot: Moderated, proposed: obje
         list_id, KEEPER, "org.matrix.mjolnir.shortcode", {"shortcode": proposed}
     )
     await bot.ask(f"!policy watch {list_id}")
-    (subscription,) = bot.chat.lists.of(bot.mods)
+    (subscription,) = bot.chat.lists.subscriptions.of(bot.mods)
     assert subscription.shortcode == ("coc" if str(proposed).lower() == "coc" else "list1")
 
 

@@ -128,6 +128,6 @@ async def test_rooms_are_answered_before_the_homeserver_is_asked(bot: Moderated)
     await bot.begin()
     # the member's key came before and was kept
     assert not (await bot.sign(room_id)).signed
-    assert not bot.chat.rooms_found.is_set()
+    assert not bot.chat.care.found.is_set()
     bot.homeserver.mend()
     await bot.caught_up()

@@ -225,8 +225,8 @@ async def test_one_lock_per_room(bot: Moderated) -> None:
     gate = bot.homeserver.gate("PUT", PUT_POLICY)
     first = await bot.say(f"!policy enable {room_id}")
     await bot.homeserver.wait_for(lambda: bot.homeserver.calls("PUT", PUT_POLICY))
-    protection = bot.chat._protection
-    disabling = asyncio.create_task(protection.disable(room_id, bot.mods, CAROL))
+    release = bot.chat.release
+    disabling = asyncio.create_task(release.disable(room_id, bot.mods, CAROL))
     for _ in range(10):
         await asyncio.sleep(0)
     assert not disabling.done()

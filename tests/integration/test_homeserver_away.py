@@ -42,7 +42,7 @@ async def all_is_caught_up(cast: Cast, unban: str, code: str) -> None:
 
 
 async def test_a_bot_started_without_its_homeserver_answers_and_later_carries_on(
-    make_cast: MakeCast, make_bot: MakeBot, way: RecordingProxy
+    way: RecordingProxy, make_cast: MakeCast, make_bot: MakeBot
 ) -> None:
     cast = await make_cast()
     bot = await make_bot(
@@ -69,7 +69,7 @@ async def test_a_bot_started_without_its_homeserver_answers_and_later_carries_on
 
 
 async def test_a_connection_that_is_lost_meanwhile_is_survived(
-    make_cast: MakeCast, make_bot: MakeBot, way: RecordingProxy
+    way: RecordingProxy, make_cast: MakeCast, make_bot: MakeBot
 ) -> None:
     cast = await make_cast()
     bot = await make_bot(

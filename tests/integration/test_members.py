@@ -7,7 +7,6 @@ from urllib.parse import quote
 from policybot.demo import acts
 from policybot.demo.bot_process import BotProcess
 from policybot.demo.cast import Cast
-from policybot.demo.network import Network
 from policybot.policy.room import ROOM_STATE
 from policybot.protocol.room_version import room_version
 
@@ -84,10 +83,9 @@ class Measured:
 
 
 async def test_five_thousand_members_cost_little_memory_and_few_requests(
-    network: Network,
+    way: RecordingProxy,
     make_cast: MakeCast,
     make_bot: MakeBot,
-    way: RecordingProxy,
     third_server: FederationServer,
 ) -> None:
     cast = await make_cast()

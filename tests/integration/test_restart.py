@@ -130,12 +130,12 @@ async def test_sigterm_leaves_no_request_without_its_answer(
     # Nobody has asked for this server's key yet: as long as it is held back, every request waits.
     third_server.hold_keys()
     events = quarrel.messages(40, "burst")
-    async with caller.asking(events) as tasks:
-        ending = asyncio.create_task(bot.stop())
+    async with caller.asking(events) as tasks, asyncio.TaskGroup() as group:
+        ending = group.create_task(bot.stop())
         await bot.process.wait_for_line("Stopping.", 10)
         third_server.give_keys()
         answers = [await task for task in tasks]
-        assert await ending == 0
+    assert ending.result() == 0
     assert [answer.status for answer in answers] == [quarrel.status_by_lists(e) for e in events]
 
     # Also what was answered from memory was written before the end.

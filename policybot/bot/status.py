@@ -1,0 +1,162 @@
+"""The command `status`: how rooms, lists and the endpoint are doing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from policybot.policy.records import RoomRecord
+from policybot.policy.room import RoomMode
+
+from .client import MatrixClient
+from .command import Command
+from .errors import CommandError
+from .list_lines import list_lines
+from .moderation_rooms import ModerationRooms
+from .policy_lists import PolicyLists
+from .protected_rooms import GRACE_MS, ProtectedRooms
+from .reply import Reply
+from .report_text import count
+from .room_reference import resolve_room
+
+DAY_MS = 24 * 3600 * 1000
+
+
+class RefusalCounts(Protocol):
+    """How many events of a room were refused since a time (milliseconds since 1970)."""
+
+    async def refused_since(self, room_id: str, since_ts: int) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How the endpoint and the keys are doing, as sentences; empty if all is well."""
+
+    since_ts: int
+    answered: int
+    faults: Sequence[str]
+
+
+class StatusCommand:
+    """Carries out `status`. ``clock`` gives milliseconds since 1970."""
+
+    def __init__(
+        self,
+        client: MatrixClient,
+        protected_rooms: ProtectedRooms,
+        moderation_rooms: ModerationRooms,
+        lists: PolicyLists,
+        counts: RefusalCounts,
+        condition: Callable[[], Condition],
+        *,
+        clock: Callable[[], int],
+    ) -> None:
+        self._client = client
+        self._rooms = protected_rooms
+        self._moderation_rooms = moderation_rooms
+        self._lists = lists
+        self._counts = counts
+        self._condition = condition
+        self._clock = clock
+
+    async def status(self, moderation_room: str, sender: str, command: Command) -> Reply:
+        """How rooms, lists and the endpoint are doing."""
+        if command.words:
+            return await self._room_status(moderation_room, command.words[0])
+        condition = self._condition()
+        records = self._rooms.owned_by(moderation_room)
+        if condition.faults:
+            reply = Reply.problem("Something needs attention:")
+            for fault in condition.faults:
+                reply.item().text(fault)
+        elif any(map(self._fault, records)) or self._rooms.unclaimed():
+            reply = Reply.problem("A room needs attention, see below.")
+        else:
+            reply = Reply.done("All is well.")
+        hours = (self._clock() - condition.since_ts) / 3_600_000
+        reply.line().text(
+            f"Running for {_hours(hours)}; {count(condition.answered, 'answer')} given."
+        )
+        reply.line().text("Policy server: ").code(self._rooms.ours.via).text(", key ")
+        reply.code(self._rooms.ours.public_key)
+        reply.line().strong("Rooms" if records else "No room is protected. ")
+        if not records:
+            reply.text("Protect one: ").command("enable #room:example.org")
+        for record in records:
+            reply.item().add(await self._room_line(record))
+        for record in self._rooms.unclaimed():
+            reply.item().name(self._rooms.name(record.room_id))
+            reply.text(" names me, but is not enabled: everything is signed")
+        return reply.line().add(list_lines(self._lists, self._moderation_rooms, moderation_room))
+
+    async def _room_line(self, record: RoomRecord) -> Reply:
+        reply = Reply().name(self._rooms.name(record.room_id)).text(": ")
+        refused = await self._counts.refused_since(record.room_id, self._clock() - DAY_MS)
+        fault = self._fault(record)
+        if fault:
+            reply.text("⚠️ ").text(fault).text(", ")
+        elif record.mode is RoomMode.DISABLED:
+            reply.text(f"disabled, still signed for {self._days_left(record)}, ")
+        else:
+            reply.text("protected, ")
+        return reply.text(f"{refused:,} refused in 24 hours")
+
+    def _fault(self, record: RoomRecord) -> str:
+        """What is wrong with a room, in our own words; empty if nothing is."""
+        room = self._rooms.room(record.room_id)
+        ours = self._rooms.ours
+        if self._rooms.left(record.room_id):
+            return "I am not in the room any more and answer from what I last knew"
+        if record.mode is RoomMode.DISABLED:
+            return "" if record.settled else "disabled, but the state event still names me"
+        if not record.settled and (room is None or room.policy is None):
+            return "the policy server is not set there yet, nothing is checked"
+        if room is None or room.policy is None:
+            return "no policy server is set there, nothing is checked"
+        if room.policy.via != ours.via:
+            return "another policy server is set there"
+        if room.policy.public_key != ours.public_key:
+            return "it carries another key than mine, so nobody can talk there; enable it again"
+        return ""
+
+    def _days_left(self, record: RoomRecord) -> str:
+        left = (record.disabled_ts or 0) + GRACE_MS - self._clock()
+        return count(max(0, -(-left // DAY_MS)), "more day")
+
+    async def _room_status(self, moderation_room: str, text: str) -> Reply:
+        room_id = await resolve_room(self._client, text)
+        record = self._rooms.record(room_id)
+        if record is None or record.moderation_room not in ("", moderation_room):
+            raise CommandError("I do not protect that room.")
+        room = self._rooms.room(room_id)
+        fault = self._fault(record)
+        reply = Reply.problem() if fault else Reply.done()
+        reply.add(await self._room_line(record))
+        reply.item().text("ID: ").code(room_id)
+        if room is not None:
+            reply.item().text(f"room version {room.version.name}, join rule ").code(room.join_rule)
+            policy = room.policy
+            if policy is not None:
+                reply.item().text("names ").code(policy.via)
+                reply.text(", key right" if policy == self._rooms.ours else ", another key")
+            if room.unstable_policy is not None:
+                reply.item().text("a leftover ").code("org.matrix.msc4284.policy")
+                reply.text(" names ").code(room.unstable_policy.via)
+            exempt = room.creators | room.powerful
+            reply.item().text(
+                f"never refused: {count(len(exempt), 'user')} with power there, and the members "
+                "of this room"
+            )
+        reply.item().add(blind_spot(self._rooms.ours.via))
+        return reply
+
+
+def blind_spot(name: str) -> Reply:
+    """The shared name's one gap: a homeserver never asks a policy server of its own name."""
+    reply = Reply().text("Users of ").code(name).text(" are not checked on ").code(name)
+    return reply.text(" itself, only by all other servers.")
+
+
+def _hours(hours: float) -> str:
+    if hours < 1:
+        return count(round(hours * 60), "minute")
+    return count(round(hours), "hour") if hours < 48 else count(round(hours / 24), "day")

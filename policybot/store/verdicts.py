@@ -29,6 +29,10 @@ from .verdict_writer import VerdictWriter, blames_row
 
 log = logging.getLogger("policybot.store")
 
+# Turns of the event loop before a batch is taken: what has arrived is judged first and comes along,
+# which under load doubles the batches and costs nothing otherwise.
+_GATHERING_TURNS = 4
+
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 _COMPLAINT_INTERVAL_S = 60.0
@@ -203,6 +207,8 @@ class VerdictStore:
                 await self._read()
             rest = self._retry_at - loop.time() if self.failing else 0.0
             if len(self._queue) and rest <= 0:
+                for _ in range(_GATHERING_TURNS):
+                    await asyncio.sleep(0)
                 await self._write_batch()
             elif self._lookups or self._unread:
                 continue

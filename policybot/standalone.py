@@ -82,8 +82,8 @@ async def _run(config: Config) -> None:
 async def _load(app: App) -> None:
     try:
         await app.load()
-    except StartFailed:
-        raise
+    except (StartFailed, AttributeError, NameError, ImportError):
+        raise  # the last three are faults of ours and not of the data
     except Exception as error:
         log.debug("Reading the database failed.", exc_info=True)
         raise StartFailed(

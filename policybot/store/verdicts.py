@@ -29,8 +29,8 @@ from .verdict_writer import VerdictWriter, blames_row
 
 log = logging.getLogger("policybot.store")
 
-# Turns of the event loop before a batch is taken: what has arrived is judged first and comes along,
-# which under load doubles the batches and costs nothing otherwise.
+# Turns of the event loop before a batch is taken: what has arrived is judged first and comes
+# along, which under load doubles the batches and costs nothing otherwise.
 _GATHERING_TURNS = 4
 
 _FIRST_PAUSE_S = 0.05

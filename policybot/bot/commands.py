@@ -231,13 +231,15 @@ class Commands:
             if form is None:
                 raise CommandError(f"I do not know that command. What I know: {self._prefix} help")
             reply = (
-                Reply()
+                Reply.done()
                 .command(form.usage)
                 .line()
                 .text(f"{form.summary[0].upper()}{form.summary[1:]}.")
             )
             return reply.line().text(form.details) if form.details else reply
-        reply = Reply().strong("What you can tell me").text(" (more: ").command("help <command>")
+        reply = (
+            Reply.done().strong("What you can tell me").text(" (more: ").command("help <command>")
+        )
         reply.text(")")
         for form in COMMAND_FORMS.values():
             if form.name != "help":

@@ -1,5 +1,7 @@
 """The commands about lists and rules: watch, unwatch, lists, ban, unban and match."""
 
+import re
+
 from policybot.policy.entity import Entity, InvalidEntity, parse_entity
 from policybot.policy.records import Subscription
 from policybot.policy.room import RoomMode
@@ -13,12 +15,13 @@ from .list_lines import list_lines
 from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
 from .protected_rooms import ProtectedRooms
-from .reply import Reply, quiet, quoted
+from .reply import Reply, quoted
 from .report_text import Titles, add_rule, count
 from .room_reference import resolve_room, room_reference
 from .status import blind_spot
 
 MAX_SHOWN = 10
+_QUOTED = re.compile("“(.*?)”", re.DOTALL)
 MAX_REASON = 500
 
 
@@ -108,7 +111,8 @@ class ListCommands:
 
     async def lists(self, moderation_room: str, sender: str, command: Command) -> Reply:
         """The lists followed here."""
-        return list_lines(self._lists, self._moderation_rooms, moderation_room)
+        lines = list_lines(self._lists, self._moderation_rooms, moderation_room)
+        return Reply.done().add(lines)
 
     async def _subscription(self, moderation_room: str, text: str) -> Subscription:
         found = self._lists.subscriptions.find(moderation_room, text)
@@ -242,7 +246,7 @@ class ListCommands:
             else store.matches(entity.kind, entity.text, lists)
         )
         winning = self._winning(moderation_room, entity)
-        reply = Reply("🔎").code(entity.text).text(": ")
+        reply = Reply.done().code(entity.text).text(": ")
         if winning is None:
             reply.text("no rule decides, messages are signed.")
         elif winning.recommendation is Recommendation.ALLOW:
@@ -314,4 +318,6 @@ def _entity(text: str) -> Entity:
     try:
         return parse_entity(text)
     except InvalidEntity as error:
-        raise CommandError(quiet(str(error), 500)) from None
+        # What was typed is made quiet; our own hints stay as they are, to be copied.
+        text = _QUOTED.sub(lambda match: quoted(match[1]), str(error))
+        raise CommandError(text) from None

@@ -20,7 +20,7 @@ async def test_help_lists_every_command(bot: Moderated) -> None:
     assert all(f"\n• !policy {name}" in reply for name in commands)
     for name in commands:
         more = await bot.ask(f"!policy help {name}")
-        assert more.startswith(f"!policy {name}")
+        assert more.startswith(f"✅ !policy {name}")
     assert "I do not know that command" in await bot.ask("!policy help sing")
 
 
@@ -112,7 +112,7 @@ async def test_an_open_moderation_room_is_refused_once_a_minute(bot: Moderated, 
     # the five are checked one after the other, maybe after the room was closed again
     assert (await bot.ask(f"!policy enable {room_id}")).startswith("✅")
     answers = [bot.replies(event_id) for event_id in ignored]
-    assert all(not a or a[0]["body"].startswith("What you") for a in answers)
+    assert all(not a or a[0]["body"].startswith("✅ What you") for a in answers)
 
 
 async def test_an_open_moderation_room_is_told_again_after_a_minute(bot: Moderated) -> None:
@@ -179,7 +179,7 @@ async def test_a_command_from_while_the_bot_was_away(bot: Moderated) -> None:
     await bot.stop()
     event_id = await bot.say("!policy help")
     await bot.start()
-    assert (await bot.reply_to(event_id))["body"].startswith("What you can tell me")
+    assert (await bot.reply_to(event_id))["body"].startswith("✅ What you can tell me")
 
 
 async def test_old_commands_are_listed_in_one_notice_and_not_carried_out(bot: Moderated) -> None:
@@ -289,7 +289,7 @@ async def test_a_fault_of_ours_is_said_and_the_next_command_works(
         patch.setitem(handlers, "lists", fail)
         reply = await bot.ask("!policy lists")
     assert reply.startswith("❌ That failed by a fault of mine")
-    assert (await bot.ask("!policy lists")).startswith("No list is followed")
+    assert (await bot.ask("!policy lists")).startswith("✅ No list is followed")
 
 
 async def test_a_flood_of_commands_is_bounded(bot: Moderated) -> None:

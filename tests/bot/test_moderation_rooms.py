@@ -33,7 +33,7 @@ async def test_a_moderation_room_by_alias(moderated: Moderated) -> None:
     moderated.homeserver.aliases["#mods:example.org"] = moderated.mods
     moderated.settings["moderation_rooms"] = ["#mods:example.org"]
     await moderated.start()
-    assert (await moderated.ask("!policy help")).startswith("What you")
+    assert (await moderated.ask("!policy help")).startswith("✅ What you")
 
 
 async def test_moderators_are_exempt_while_the_homeserver_is_away(bot: Moderated) -> None:

@@ -45,7 +45,7 @@ async def test_anybody_may_invite_into_a_configured_room(moderated: Moderated) -
     await invite(moderated, later, MALLORY)
     await moderated.caught_up()
     assert joined(moderated, later)
-    assert (await moderated.ask("!policy help", ALICE, later)).startswith("What you")
+    assert (await moderated.ask("!policy help", ALICE, later)).startswith("✅ What you")
 
 
 async def test_an_invitation_while_one_moderation_room_is_not_entered_yet(

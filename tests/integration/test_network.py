@@ -47,4 +47,6 @@ async def test_a_homeserver_that_was_away_gets_what_it_missed(
     assert network.hs2.process.pid is None
     event_id = await cast.moderator.send_text(cast.lounge, "while you were away")
     await network.hs2.start()
+    # Hearing from hs2 makes hs1 try it again at once; by itself it may take its time.
+    await cast.visitor.send_text(cast.lounge, "here I am again")
     await cast.visitor.wait_for_event_id(cast.lounge, event_id)

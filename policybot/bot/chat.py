@@ -29,6 +29,7 @@ from .room_commands import RoomCommands
 from .room_protection import MemberKeys, PublicEndpoint, RoomProtection
 from .room_release import RoomRelease
 from .room_survey import RoomSurvey
+from .rule_commands import RuleCommands
 from .status import Condition, RefusalCounts, StatusCommand
 from .subscriptions import SubscriptionTable
 from .sync import SyncBatch
@@ -191,7 +192,8 @@ class Chat:
             condition,
             clock=clock,
         )
-        list_commands = ListCommands(
+        list_commands = ListCommands(client, self.lists, editor, self.moderation_rooms)
+        rule_commands = RuleCommands(
             client,
             self.lists,
             editor,
@@ -211,9 +213,9 @@ class Chat:
                 "watch": list_commands.watch,
                 "unwatch": list_commands.unwatch,
                 "lists": list_commands.lists,
-                "ban": list_commands.ban,
-                "unban": list_commands.unban,
-                "match": list_commands.match,
+                "ban": rule_commands.ban,
+                "unban": rule_commands.unban,
+                "match": rule_commands.match,
                 "why": verdict_commands.why,
             },
             bot_user_id=bot_user_id,

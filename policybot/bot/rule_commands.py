@@ -1,0 +1,247 @@
+"""The commands about rules: ban, unban and match."""
+
+import re
+
+from policybot.policy.entity import Entity, InvalidEntity, parse_entity
+from policybot.policy.records import Subscription
+from policybot.policy.room import RoomMode
+from policybot.policy.rule import Recommendation, Rule, RuleKind
+
+from .client import HomeserverAway, MatrixClient, Refused
+from .command import Command
+from .errors import CommandError
+from .list_commands import find_subscription
+from .list_editor import ListEditor, hit_by
+from .moderation_rooms import ModerationRooms
+from .policy_lists import PolicyLists
+from .protected_rooms import ProtectedRooms
+from .reply import Reply, quoted
+from .report_text import Titles, add_rule, count
+from .status import blind_spot
+
+MAX_SHOWN = 10
+_QUOTED = re.compile("“(.*?)”", re.DOTALL)
+MAX_REASON = 500
+
+
+class RuleCommands:
+    """Carries out the commands about rules; each returns the reply."""
+
+    def __init__(
+        self,
+        client: MatrixClient,
+        lists: PolicyLists,
+        editor: ListEditor,
+        protected_rooms: ProtectedRooms,
+        moderation_rooms: ModerationRooms,
+        titles: Titles,
+    ) -> None:
+        self._client = client
+        self._lists = lists
+        self._editor = editor
+        self._rooms = protected_rooms
+        self._moderation_rooms = moderation_rooms
+        self._titles = titles
+
+    async def ban(self, moderation_room: str, sender: str, command: Command) -> Reply:
+        """Write a ban rule."""
+        entity = _entity(command.words[0])
+        self._editor.check_guarded(moderation_room, entity)
+        rooms = self._enabled_rooms(moderation_room)
+        members = {room_id: frozenset[str]() for room_id in rooms}
+        if entity.kind is not RuleKind.ROOM:
+            for room_id in rooms:
+                members[room_id] = await self._members(room_id, entity)
+            self._editor.check_members(entity, frozenset().union(*members.values()))
+        new_list = False
+        if "list" in command.options:
+            subscription = await find_subscription(
+                self._client, self._lists, moderation_room, command.options["list"]
+            )
+        else:
+            subscription, new_list = await self._editor.own_list(moderation_room)
+        self._check_owner(moderation_room, subscription)
+        reason = command.rest[:MAX_REASON]
+        changed = await self._editor.ban(subscription, entity, reason)
+        reply = Reply.done("Banned " if changed else "Banned already: ").code(entity.text)
+        reply.text(f" ({entity.kind.value} rule) in the list ")
+        reply.name(self._lists.title(subscription.list_id)).text(".")
+        if new_list:
+            reply.text(" I made this list just now and invited the members of this room.")
+        self._effect(reply, entity, moderation_room, members)
+        return reply.line().text("To undo: ").command(f"unban {entity.text}")
+
+    async def _named_list(self, moderation_room: str, command: Command) -> Subscription:
+        text = command.options["list"]
+        return await find_subscription(self._client, self._lists, moderation_room, text)
+
+    def _check_owner(self, moderation_room: str, subscription: Subscription) -> None:
+        """Raises:
+        CommandError: the bot made this list for another moderation room.
+        """
+        if self._lists.subscriptions.owner(subscription.list_id) not in (None, moderation_room):
+            raise CommandError("That list belongs to others; I do not write into it for you.")
+
+    def _effect(
+        self,
+        reply: Reply,
+        entity: Entity,
+        moderation_room: str,
+        members: dict[str, frozenset[str]],
+    ) -> None:
+        """Both facts: whose messages are refused where, and where they still are members."""
+        if entity.kind is RuleKind.ROOM:
+            reply.line().text(
+                "I refuse nothing because of a rule about a room; other tools may act on it."
+            )
+            return
+        rooms = [room_id for room_id in members if self._is_checked(room_id)]
+        whom = "its users'" if entity.kind is RuleKind.SERVER else "their"
+        reply.line().text(
+            f"From now on {whom} messages are refused in {count(len(rooms), 'protected room')}."
+            if rooms
+            else "No room is protected yet, so nothing is refused."
+        )
+        winning = self._winning(moderation_room, entity)
+        if winning is not None and winning.recommendation is Recommendation.ALLOW:
+            reply.text(" But an exception in ").name(self._titles.policy_list(winning.list_id))
+            reply.text(" comes first, so nothing is refused.")
+        still = [room_id for room_id in members if members[room_id]]
+        if still:
+            reply.line().text("I do not kick. Still a member in: ")
+            for index, room_id in enumerate(still[:MAX_SHOWN]):
+                reply.text(", " if index else "").name(self._rooms.name(room_id))
+            if len(still) > MAX_SHOWN:
+                reply.text(f" and {len(still) - MAX_SHOWN} more")
+            reply.text(".")
+        reply.line().add(blind_spot(self._rooms.ours.via))
+
+    async def unban(self, moderation_room: str, sender: str, command: Command) -> Reply:
+        """Remove ban rules."""
+        entity = _entity(command.words[0])
+        if "list" in command.options:
+            chosen = [
+                await find_subscription(
+                    self._client, self._lists, moderation_room, command.options["list"]
+                )
+            ]
+        else:
+            chosen = list(self._lists.subscriptions.of(moderation_room))
+        removed: list[Subscription] = []
+        problems: list[tuple[Subscription, str]] = []
+        for subscription in chosen:
+            try:
+                if self._editor.has(subscription, entity):
+                    self._check_owner(moderation_room, subscription)
+                    await self._editor.unban(subscription, entity)
+                    removed.append(subscription)
+            except (CommandError, HomeserverAway) as error:
+                problems.append((subscription, str(error)))
+        reply = Reply.done("Removed from ") if removed else Reply.refused("Nothing was removed. ")
+        for index, subscription in enumerate(removed):
+            reply.text(", " if index else "").name(self._lists.title(subscription.list_id))
+        if removed:
+            reply.text(": ").code(entity.text).text(".")
+        elif not problems:
+            reply.text("No rule has exactly this name: ").code(entity.text).text(".")
+        for subscription, problem in problems:
+            reply.line().text("Not removed from ").name(self._lists.title(subscription.list_id))
+            reply.text(": ").name(problem, 300)
+        winning = self._winning(moderation_room, entity)
+        if winning is not None and winning.recommendation is not Recommendation.ALLOW:
+            reply.line().text("Still banned by ")
+            add_rule(reply, winning, self._titles).text(".")
+        elif removed:
+            reply.line().text(
+                "New messages pass from now on. A kick or ban in a room is undone in that room."
+            )
+        return reply
+
+    async def match(self, moderation_room: str, sender: str, command: Command) -> Reply:
+        """Which rules match, and what would be decided."""
+        entity = _entity(command.words[0])
+        if entity.is_glob:
+            raise CommandError("Name one user, server or room, without * and ?.")
+        lists = tuple(s.list_id for s in self._lists.subscriptions.of(moderation_room))
+        store = self._lists.rules
+        rules = (
+            store.matches_sender(entity.text, lists)
+            if entity.kind is RuleKind.USER
+            else store.matches(entity.kind, entity.text, lists)
+        )
+        winning = self._winning(moderation_room, entity)
+        reply = Reply.done().code(entity.text).text(": ")
+        if winning is None:
+            reply.text("no rule decides, messages are signed.")
+        elif winning.recommendation is Recommendation.ALLOW:
+            reply.text("messages are signed, by an exception: ")
+            add_rule(reply, winning, self._titles)
+        elif self._exempt(moderation_room, entity.text):
+            reply.text("messages are signed: a moderator, the bot or a person with power. "
+                       "Otherwise they would be refused by ")  # fmt: skip
+            add_rule(reply, winning, self._titles)
+        else:
+            reply.text("messages are refused by ")
+            add_rule(reply, winning, self._titles)
+        value = self._moderation_rooms.get(moderation_room)
+        unused = value.unused if value is not None else frozenset()
+        for rule in rules[:MAX_SHOWN]:
+            reply.item().text(f"{rule.recommendation.value}: ")
+            add_rule(reply, rule, self._titles)
+            if rule.key in unused:
+                reply.text(" — left unused, since it would hit a moderator or me")
+        if len(rules) > MAX_SHOWN:
+            reply.item().text(f"and {len(rules) - MAX_SHOWN} more")
+        return reply
+
+    # -- helpers ---------------------------------------------------------------------------------
+
+    def _winning(self, moderation_room: str, entity: Entity) -> Rule | None:
+        """The rule that would decide about a user or about somebody of a server."""
+        value = self._moderation_rooms.get(moderation_room)
+        if value is None or entity.kind is RuleKind.ROOM or entity.is_glob:
+            return None
+        if entity.kind is RuleKind.USER:
+            return self._lists.rules.decide(entity.text, value.lists, value.unused)
+        rules = self._lists.rules.matches(RuleKind.SERVER, entity.text, value.lists)
+        return next((rule for rule in rules if rule.key not in value.unused), None)
+
+    def _exempt(self, moderation_room: str, user_id: str) -> bool:
+        value = self._moderation_rooms.get(moderation_room)
+        if value is not None and value.invite_only and user_id in value.members:
+            return True
+        rooms = (self._rooms.room(room_id) for room_id in self._enabled_rooms(moderation_room))
+        return any(room is not None and user_id in room.creators | room.powerful for room in rooms)
+
+    def _enabled_rooms(self, moderation_room: str) -> list[str]:
+        return [
+            record.room_id
+            for record in self._rooms.owned_by(moderation_room)
+            if record.mode in (RoomMode.ENABLED, RoomMode.DRY_RUN)
+        ]
+
+    def _is_checked(self, room_id: str) -> bool:
+        """Whether our policy server is in force in a room."""
+        room = self._rooms.room(room_id)
+        return room is not None and room.policy == self._rooms.ours
+
+    async def _members(self, room_id: str, entity: Entity) -> frozenset[str]:
+        """The members of a room that a rule would hit. What cannot be read counts as none."""
+        try:
+            if entity.kind is RuleKind.USER and not entity.is_glob:
+                event = await self._client.state_event(room_id, "m.room.member", entity.text)
+                joined = event is not None and event["content"].get("membership") == "join"
+                return frozenset({entity.text}) if joined else frozenset()
+            members = await self._client.joined_members(room_id)
+        except Refused:
+            return frozenset()
+        return frozenset(filter(hit_by(entity), members))
+
+
+def _entity(text: str) -> Entity:
+    try:
+        return parse_entity(text)
+    except InvalidEntity as error:
+        # What was typed is made quiet; our own hints stay as they are, to be copied.
+        text = _QUOTED.sub(lambda match: quoted(match[1]), str(error))
+        raise CommandError(text) from None

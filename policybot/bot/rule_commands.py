@@ -55,9 +55,7 @@ class RuleCommands:
             self._editor.check_members(entity, frozenset().union(*members.values()))
         new_list = False
         if "list" in command.options:
-            subscription = await find_subscription(
-                self._client, self._lists, moderation_room, command.options["list"]
-            )
+            subscription = await self._named_list(moderation_room, command)
         else:
             subscription, new_list = await self._editor.own_list(moderation_room)
         self._check_owner(moderation_room, subscription)
@@ -120,11 +118,7 @@ class RuleCommands:
         """Remove ban rules."""
         entity = _entity(command.words[0])
         if "list" in command.options:
-            chosen = [
-                await find_subscription(
-                    self._client, self._lists, moderation_room, command.options["list"]
-                )
-            ]
+            chosen = [await self._named_list(moderation_room, command)]
         else:
             chosen = list(self._lists.subscriptions.of(moderation_room))
         removed: list[Subscription] = []

@@ -10,18 +10,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from aiohttp import web
 from mautrix.util.async_db import Database
 
 from .app import StartFailed
 from .bot.client import HomeserverAway, MatrixClient, open_api
 from .config import Config, HomeserverConfig, ListenConfig
+from .endpoint.errors import MatrixError, Unauthorized
+from .endpoint.exchange import Headers, Request, Response
 from .endpoint.listener import Listener
 from .endpoint.routes import INSTANCE_HEADER
 from .federation.client import HttpClient
 from .federation.notary import Notary
 from .federation.probe import check_key_delivery, probe_endpoint
 from .login import log_in_once
+from .protocol.canonical_json import canonical_json
 from .protocol.identifier import server_of
 from .store.database import DatabaseUnusable, open_database
 from .store.settings import Settings
@@ -109,6 +111,19 @@ async def _endpoint(config: Config, database: Database, http: HttpClient) -> Fin
     return Finding(f"The endpoint does not answer under its public name. {result.text}", False)
 
 
+class _Stranger:
+    """Answers everything as the endpoint answers a stranger."""
+
+    def __init__(self, own_id: str) -> None:
+        self._headers = Headers((("Content-Type", "application/json"), (INSTANCE_HEADER, own_id)))
+
+    async def answer(self, request: Request) -> Response:
+        return self.refuse(Unauthorized("This is only a check."))
+
+    def refuse(self, error: MatrixError) -> Response:
+        return Response(error.status, self._headers, canonical_json(error.to_json()))
+
+
 @asynccontextmanager
 async def _answering(listen: ListenConfig, own_id: str) -> AsyncIterator[None]:
     """Answer the probe in place of policybot, unless something listens there already.
@@ -117,13 +132,7 @@ async def _answering(listen: ListenConfig, own_id: str) -> AsyncIterator[None]:
         OSError: the address cannot be used.
     """
 
-    async def unauthorized(request: web.Request) -> web.Response:
-        error = {"errcode": "M_UNAUTHORIZED", "error": "This is only a check."}
-        return web.json_response(error, status=401, headers={INSTANCE_HEADER: own_id})
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", unauthorized)
-    listener = Listener(app, listen.host, listen.port)
+    listener = Listener(_Stranger(own_id), listen.host, listen.port)
     try:
         await listener.start()
     except OSError as error:

@@ -13,7 +13,7 @@ from .app import Account, App, StartFailed
 from .bot.client import MatrixClient, TokenRejected, open_api
 from .bot.sync import SyncLoop
 from .config import Config, HomeserverConfig, ListenConfig
-from .endpoint.listener import Listener, application
+from .endpoint.listener import Listener
 from .login import TOKEN_REJECTED, log_in
 from .store.database import DatabaseUnusable, open_database
 from .store.settings import Settings
@@ -104,7 +104,7 @@ async def _listening(app: App, listen: ListenConfig) -> AsyncIterator[None]:
     Raises:
         StartFailed: the address cannot be listened on.
     """
-    listener = Listener(application(app.routes), listen.host, listen.port)
+    listener = Listener(app.routes, listen.host, listen.port)
     try:
         await listener.start()
     except OSError as error:

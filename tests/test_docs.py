@@ -187,7 +187,8 @@ def test_the_changelog_has_this_version() -> None:
     from policybot import __version__
 
     text = (ROOT / "CHANGELOG.md").read_text()
-    assert re.findall(r"^## (.+)$", text, re.M)[0] == __version__
+    headings = re.findall(r"^## (.+)$", text, re.M)
+    assert headings[headings[0] == "Unreleased"] == __version__
 
 
 # -- links ---------------------------------------------------------------------------------------

@@ -4,10 +4,9 @@ Specification: Server-Server API, "Request Authentication".
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from policybot.protocol.canonical_json import InvalidJson, JsonObject
+from policybot.protocol.canonical_json import InvalidJson, ParsedJson
 from policybot.protocol.signing import VerifyKey
 from policybot.protocol.xmatrix import (
     InvalidAuthorization,
@@ -18,6 +17,7 @@ from policybot.protocol.xmatrix import (
 
 from .deadline import Deadline
 from .errors import BadJson, Unauthorized
+from .exchange import Request
 
 
 class RequestKeys(Protocol):
@@ -28,17 +28,6 @@ class RequestKeys(Protocol):
     async def fetch(self, server: str, key_id: str, timeout_s: float) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class SignRequest:
-    """What a calling homeserver sent. ``uri`` is the request target exactly as sent, since the
-    caller signed it; ``authorization`` holds each Authorization header."""
-
-    method: str
-    uri: str
-    authorization: Sequence[str]
-    body: bytes
-
-
 class CallerCheck:
     """Checks that a request comes from the server it names, and is meant for ``name``."""
 
@@ -47,7 +36,7 @@ class CallerCheck:
         self._keys = keys
         self._clock = clock
 
-    def headers(self, request: SignRequest) -> tuple[XMatrix, ...]:
+    def headers(self, request: Request) -> tuple[XMatrix, ...]:
         """The request's X-Matrix headers, at least one, all of one origin; not verified.
 
         Raises:
@@ -63,9 +52,9 @@ class CallerCheck:
 
     async def authenticate(
         self,
-        request: SignRequest,
+        request: Request,
         headers: Sequence[XMatrix],
-        content: JsonObject,
+        body: ParsedJson,
         deadline: Deadline,
     ) -> None:
         """Check the headers, waiting for a key that is not known.
@@ -76,7 +65,12 @@ class CallerCheck:
         first = headers[0]
         try:
             message = request_bytes(
-                request.method, request.uri, first.origin, first.destination, content
+                request.method,
+                request.target,
+                first.origin,
+                first.destination,
+                body.value,
+                strict=body.strict,
             )
         except InvalidJson as error:
             raise BadJson(str(error)) from None

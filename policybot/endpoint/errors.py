@@ -9,7 +9,7 @@ class MatrixError(Exception):
     Specification: Server-Server API, "Standard error response".
     """
 
-    status: int = HTTPStatus.INTERNAL_SERVER_ERROR
+    status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR
     errcode: str = "M_UNKNOWN"
 
     def __init__(self, error: str) -> None:
@@ -77,4 +77,32 @@ class UnrecognizedMethod(MatrixError):
     """The path exists, the method does not."""
 
     status = HTTPStatus.METHOD_NOT_ALLOWED
+    errcode = "M_UNRECOGNIZED"
+
+
+class BadRequest(MatrixError):
+    """The bytes are not an HTTP request."""
+
+    status = HTTPStatus.BAD_REQUEST
+    errcode = "M_UNRECOGNIZED"
+
+
+class HeadTooLarge(MatrixError):
+    """Request line and headers are larger than any homeserver's."""
+
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    errcode = "M_TOO_LARGE"
+
+
+class CodedBody(MatrixError):
+    """The body is compressed. No homeserver does so, and what it unpacks to has no bound."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    errcode = "M_UNRECOGNIZED"
+
+
+class TooSlow(MatrixError):
+    """The request did not arrive in time."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
     errcode = "M_UNRECOGNIZED"

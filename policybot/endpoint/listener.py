@@ -1,31 +1,45 @@
 """The endpoint's own HTTP listener, used where no web server is given to us."""
 
 import logging
+from typing import Protocol
 
-from aiohttp import web
+from .exchange import Endpoint
+from .web_app import WebServer
 
-from .routes import PolicyRoutes
-from .sign import MAX_BODY_BYTES
+try:
+    from .http_server import HttpServer
+except ImportError:
+    _HAS_HTTPTOOLS = False
+else:
+    _HAS_HTTPTOOLS = True
 
 log = logging.getLogger("policybot.endpoint")
 
-SHUTDOWN_SECONDS = 10.0
+
+class Server(Protocol):
+    """A web server for one endpoint."""
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen, and give the address; OSError if that cannot be."""
+        ...
+
+    async def stop(self) -> None:
+        """Listen no more, and end after the requests under way, within a bound."""
+        ...
 
 
-def application(routes: PolicyRoutes) -> web.Application:
-    """The web application, for a listener or for a test's client."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[routes.middleware()])
-    app.add_routes(routes.routes())
-    return app
+def server_for(endpoint: Endpoint) -> Server:
+    """The fast server where httptools is installed, else aiohttp's."""
+    return HttpServer(endpoint) if _HAS_HTTPTOOLS else WebServer(endpoint)
 
 
 class Listener:
-    """Serves an application on one address; ``port`` 0 takes any free one."""
+    """Serves an endpoint on one address; ``port`` 0 takes any free one."""
 
-    def __init__(self, app: web.Application, host: str, port: int) -> None:
-        self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
-        )
+    def __init__(
+        self, endpoint: Endpoint, host: str, port: int, server: Server | None = None
+    ) -> None:
+        self._server = server or server_for(endpoint)
         self._host = host
         self._port = port
 
@@ -35,20 +49,12 @@ class Listener:
         Raises:
             OSError: the address is in use or not ours.
         """
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port, backlog=1024)
-        try:
-            await site.start()
-        except OSError:
-            await self._runner.cleanup()
-            raise
-        host, port = self._runner.addresses[0][:2]
-        self.url = url_of(host, port)
+        self.url = url_of(*await self._server.start(self._host, self._port))
         log.info("Listening on %s", self.url)
 
     async def stop(self) -> None:
         """Close the listener after the requests under way are answered, within a bound."""
-        await self._runner.cleanup()
+        await self._server.stop()
 
 
 def url_of(host: str, port: int) -> str:

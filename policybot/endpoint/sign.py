@@ -19,7 +19,7 @@ from typing import Protocol
 from policybot.policy.room import ModerationRoom, ProtectedRoom
 from policybot.policy.rule_store import RuleStore
 from policybot.policy.verdict import Decision, reference_code
-from policybot.protocol.canonical_json import InvalidJson, JsonObject, parse_json
+from policybot.protocol.canonical_json import InvalidJson, ParsedJson, read_json
 from policybot.protocol.event_hash import (
     content_hash_matches,
     pdu_signing_bytes,
@@ -28,15 +28,13 @@ from policybot.protocol.event_hash import (
 from policybot.protocol.pdu import InvalidPdu, Pdu, parse_pdu, room_id_of
 from policybot.protocol.signing import POLICY_SERVER_KEY_ID, SigningKey
 
-from .caller import CallerCheck, RequestKeys, SignRequest
+from .caller import CallerCheck, RequestKeys
 from .deadline import Deadline
 from .errors import BadJson, CheckFailed, MatrixError, NotJson, RoomNotProtected, Unauthorized
+from .exchange import Request
 from .judge import Judge
 from .memory import Remembered, VerdictMemory
 from .sender import EventKeys, SenderCheck
-
-MAX_BODY_BYTES = 96 * 1024
-"""An event has at most 64 KiB; the rest is room for `unsigned` and white space."""
 
 log = logging.getLogger("policybot.endpoint")
 
@@ -140,7 +138,7 @@ class SignUseCase:
         self._evaluations: dict[bytes, asyncio.Future[_Submitted | None]] = {}
         self._submitted: dict[bytes, _Submitted] = {}
 
-    async def sign(self, request: SignRequest) -> Answer:
+    async def sign(self, request: Request) -> Answer:
         """Answer one `/sign` request.
 
         Raises:
@@ -148,7 +146,8 @@ class SignUseCase:
                 protected, or this copy of the event failed a check.
         """
         headers = self._caller.headers(request)
-        event = _json_object(request.body)
+        body = _json_object(request.body)
+        event = body.value
         try:
             room_id = room_id_of(event)
         except InvalidPdu as error:
@@ -157,12 +156,12 @@ class SignUseCase:
         if room is None:
             raise RoomNotProtected("This policy server does not protect that room.")
         try:
-            pdu = parse_pdu(event, room.version, room_id)
+            pdu = parse_pdu(event, room.version, room_id, body)
         except InvalidPdu as error:
             raise BadJson(str(error)) from None
         deadline = Deadline(self._waits.keys)
         try:
-            await self._caller.authenticate(request, headers, event, deadline)
+            await self._caller.authenticate(request, headers, body, deadline)
             return await self._answer(pdu, headers[0].origin, deadline)
         except MatrixError as error:
             if isinstance(error, Unauthorized):
@@ -310,11 +309,11 @@ class SignUseCase:
         raise CheckFailed("The policy server cannot judge events at the moment.") from None
 
 
-def _json_object(body: bytes) -> JsonObject:
+def _json_object(body: bytes) -> ParsedJson:
     try:
-        value = parse_json(body)
+        parsed = read_json(body)
     except InvalidJson as error:
         raise NotJson(str(error)) from None
-    if not isinstance(value, dict):
+    if not isinstance(parsed.value, dict):
         raise BadJson("The request body is not a JSON object.")
-    return value
+    return parsed

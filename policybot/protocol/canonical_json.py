@@ -5,7 +5,7 @@ encoded here; which library does it is decided in json_engine.
 """
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from .json_engine import MAX_SAFE_INTEGER, ORJSON_ENGINE, PLAIN_ENGINE, InvalidJson
 
@@ -15,9 +15,11 @@ __all__ = [
     "MAX_SAFE_INTEGER",
     "InvalidJson",
     "JsonObject",
+    "ParsedJson",
     "canonical_json",
     "checked_canonical_json",
     "parse_json",
+    "read_json",
     "strict_canonical_json",
 ]
 
@@ -40,15 +42,31 @@ _TO_BRACKETS = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
+class ParsedJson(NamedTuple):
+    """What JSON text holds. ``strict`` means that ``strict_canonical_json`` is known to take the
+    value and every part of it; ``size`` is the text's in bytes, which the canonical form of a
+    strict value never exceeds."""
+
+    value: Any
+    strict: bool
+    size: int
+
+
 def parse_json(data: bytes) -> Any:
     """The value of UTF-8 JSON text, or InvalidJson.
 
     Refused besides wrong syntax: numbers that are not finite, integers of thousands of digits,
     lone surrogates, nesting beyond MAX_NESTING.
     """
+    return read_json(data).value
+
+
+def read_json(data: bytes) -> ParsedJson:
+    """``parse_json``, with what is known of the value's numbers."""
     if data.count(b"[") + data.count(b"{") > MAX_NESTING and not _nesting_is_bounded(data):
         raise InvalidJson(f"The JSON is nested deeper than {MAX_NESTING} levels.")
-    return _parse(data)
+    value, strict = _parse(data)
+    return ParsedJson(value, strict, len(data))
 
 
 def canonical_json(value: Any) -> bytes:

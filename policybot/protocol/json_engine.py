@@ -32,13 +32,14 @@ class InvalidJson(ValueError):
 class JsonEngine:
     """Parsing and canonical encoding; every function raises InvalidJson and nothing else.
 
-    ``parse`` does not limit nesting: the caller has done this. ``strict`` is ``canonical`` which
+    ``parse`` does not limit nesting: the caller has done this. It also tells whether it is known
+    that ``strict`` would take the value. ``strict`` is ``canonical`` which
     also refuses floats and integers beyond 2^53 - 1, as room versions 6 and later do. ``checked``
     is ``canonical`` for a value that ``strict`` would take.
     """
 
     name: str
-    parse: Callable[[bytes], Any]
+    parse: Callable[[bytes], tuple[Any, bool]]
     canonical: Callable[[Any], bytes]
     strict: Callable[[Any], bytes]
     checked: Callable[[Any], bytes]
@@ -62,7 +63,7 @@ def _finite_float(text: str) -> float:
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def _parse_plain(data: bytes) -> Any:
+def _parse_plain(data: bytes) -> tuple[Any, bool]:
     try:
         value = json.loads(
             data.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite_float
@@ -75,7 +76,7 @@ def _parse_plain(data: bytes) -> Any:
         raise
     except (ValueError, RecursionError):  # ValueError: also bad UTF-8, or thousands of digits
         raise InvalidJson(_NOT_JSON) from None
-    return value
+    return value, False
 
 
 def _canonical_plain(value: Any) -> bytes:
@@ -138,11 +139,11 @@ def _orjson_engine() -> JsonEngine:
     )
     strict_options = canonical_options | orjson.OPT_STRICT_INTEGER
 
-    def parse(data: bytes) -> Any:
+    def parse(data: bytes) -> tuple[Any, bool]:
         if _may_be_unsafe(data, _UNSAFE_NUMBER):
             return _parse_plain(data)
         try:
-            return loads(data)
+            return loads(data), True
         except error:
             raise InvalidJson(_NOT_JSON) from None
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .canonical_json import canonical_json
+from .canonical_json import canonical_json, checked_canonical_json
 from .server_name import is_server_name
 from .signing import SigningKey
 
@@ -73,16 +73,23 @@ def parse_authorization(headers: Sequence[str]) -> tuple[XMatrix, ...]:
 
 
 def request_bytes(
-    method: str, uri: str, origin: str, destination: str | None, content: Any | None
+    method: str,
+    uri: str,
+    origin: str,
+    destination: str | None,
+    content: Any | None,
+    *,
+    strict: bool = False,
 ) -> bytes:
     """What the caller signed. ``uri`` is the request target as sent, with path encoding and
-    query; ``content`` the parsed body, None without one. Raises InvalidJson."""
+    query; ``content`` the parsed body, None without one; ``strict`` if ``strict_canonical_json``
+    is known to take it. Raises InvalidJson."""
     request: dict[str, Any] = {"method": method, "uri": uri, "origin": origin}
     if destination is not None:
         request["destination"] = destination
     if content is not None:
         request["content"] = content
-    return canonical_json(request)
+    return checked_canonical_json(request) if strict else canonical_json(request)
 
 
 def authorization_header(

@@ -16,7 +16,7 @@ from policybot.bot.reply import Reply
 from policybot.bot.room_care import CareTimes
 from policybot.bot.sync import SyncLoop
 from policybot.config import parse_config
-from policybot.endpoint.listener import Listener, application
+from policybot.endpoint.listener import Listener
 from policybot.protocol.canonical_json import JsonObject
 from policybot.protocol.signing import SigningKey
 from policybot.store.database import open_database
@@ -119,7 +119,7 @@ class Moderated:
         )
         await self.app.load()
         await self.app.start()
-        self._listener = Listener(application(self.app.routes), "127.0.0.1", 0)
+        self._listener = Listener(self.app.routes, "127.0.0.1", 0)
         await self._listener.start()
         self.front.behind = self._listener.url
         self.app.connect()

@@ -5,7 +5,9 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession
+
+from policybot.endpoint.listener import Listener, Server, server_for
 
 from .scene import Scene
 
@@ -13,13 +15,23 @@ Open = Callable[..., Awaitable[Scene]]
 
 
 @pytest.fixture
-async def open_scene() -> AsyncIterator[Open]:
+def make_server() -> Callable[..., Server]:
+    """What serves the endpoint; a module may put another in its place."""
+    return server_for
+
+
+@pytest.fixture
+async def open_scene(make_server: Callable[..., Server]) -> AsyncIterator[Open]:
     """Makes a scene with the given arguments and serves it."""
     async with AsyncExitStack() as stack:
 
         async def make(**arguments: Any) -> Scene:
             scene = Scene(**arguments)
-            scene.client = await stack.enter_async_context(TestClient(TestServer(scene.app)))
+            listener = Listener(scene.routes, "127.0.0.1", 0, make_server(scene.routes))
+            await listener.start()
+            stack.push_async_callback(listener.stop)
+            scene.port = int(listener.url.rpartition(":")[2])
+            scene.session = await stack.enter_async_context(ClientSession(listener.url))
             return scene
 
         yield make

@@ -6,11 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aiohttp import ClientResponse
-from aiohttp.test_utils import TestClient
-from aiohttp.web import Application, Request
+from aiohttp import ClientResponse, ClientSession
 
-from policybot.endpoint.listener import application
 from policybot.endpoint.paths import SIGN, UNSTABLE_SIGN
 from policybot.endpoint.routes import PolicyRoutes
 from policybot.endpoint.sign import FailureAnswer, SignUseCase, Waits
@@ -173,8 +170,8 @@ class Scene:
         self.routes = PolicyRoutes(
             self.use_case, name=NAME, public_key=POLICY_KEY.public_key, instance_id=INSTANCE
         )
-        self.app = application(self.routes)
-        self.client: TestClient[Request, Application] | None = None
+        self.port: int
+        self.session: ClientSession
 
     def ban(self, entity: str, list_id: str = LIST) -> None:
         self.rules.apply(list_id, rule_event(entity))
@@ -201,9 +198,8 @@ class Scene:
         return await self.request("POST", path, data=body, headers=headers, **request)
 
     async def request(self, method: str, path: str, **request: Any) -> Reply:
-        assert self.client is not None
         async with asyncio.timeout(DEADLINE_S):
-            async with self.client.request(method, path, **request) as response:
+            async with self.session.request(method, path, **request) as response:
                 return await reply_of(response)
 
 

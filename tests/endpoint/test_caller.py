@@ -89,8 +89,7 @@ async def test_a_signature_of_another_request(scene: Scene) -> None:
 async def test_the_request_target_is_taken_as_sent(scene: Scene) -> None:
     event = event_of(ALICE)
     for path in (SIGN + "?a=%2f&b", SIGN.replace("sign", "%73ign"), SIGN.replace("v1", "%76%31")):
-        assert scene.client is not None
-        reader, writer = await asyncio.open_connection(scene.client.host, scene.client.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", scene.port)
         body = json.dumps(event).encode()
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
         head += f"Authorization: {authorization(event, path=path)}\r\n\r\n"

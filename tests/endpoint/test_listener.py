@@ -4,12 +4,16 @@ import asyncio
 import json
 import logging
 import socket
+from collections.abc import Callable
 
 import pytest
 from aiohttp import ClientSession
 
-from policybot.endpoint.listener import Listener, url_of
+from policybot.endpoint.exchange import Endpoint
+from policybot.endpoint.http_server import HttpServer
+from policybot.endpoint.listener import Listener, Server, server_for, url_of
 from policybot.endpoint.paths import HEALTH, SIGN
+from policybot.endpoint.web_app import WebServer
 
 from ..protocol.events import KEY_ID, NAME
 from .scene import (
@@ -24,10 +28,28 @@ from .scene import (
     server_key,
 )
 
+MakeServer = Callable[[Endpoint], Server]
 
-async def test_its_url_leads_to_it(caplog: pytest.LogCaptureFixture) -> None:
+
+@pytest.fixture(params=[HttpServer, WebServer], ids=["httptools", "aiohttp"])
+def make_server(request: pytest.FixtureRequest) -> MakeServer:
+    make: MakeServer = request.param
+    return make
+
+
+def listener_of(scene: Scene, make_server: MakeServer, port: int = 0) -> Listener:
+    return Listener(scene.routes, "127.0.0.1", port, make_server(scene.routes))
+
+
+def test_the_fast_server_is_taken_where_it_can_be() -> None:
+    assert isinstance(server_for(Scene().routes), HttpServer)
+
+
+async def test_its_url_leads_to_it(
+    make_server: MakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "policybot")
-    listener = Listener(Scene().app, "127.0.0.1", 0)
+    listener = listener_of(Scene(), make_server)
     await listener.start()
     try:
         assert listener.url.startswith("http://127.0.0.1:")
@@ -43,18 +65,18 @@ def test_an_ipv6_address_stands_in_brackets() -> None:
     assert url_of("::1", 8090) == "http://[::1]:8090"
 
 
-async def test_an_address_in_use() -> None:
+async def test_an_address_in_use(make_server: MakeServer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        listener = Listener(Scene().app, "127.0.0.1", taken.getsockname()[1])
+        listener = listener_of(Scene(), make_server, taken.getsockname()[1])
         with pytest.raises(OSError):
             await listener.start()
 
 
-async def test_stopping_lets_a_request_under_way_end() -> None:
+async def test_stopping_lets_a_request_under_way_end(make_server: MakeServer) -> None:
     scene = Scene(servers=(CALLER,))
     scene.keys.arriving["good.example", SERVER_KEY_ID] = server_key("good.example").verify_key
     scene.keys.hold()
-    listener = Listener(scene.app, "127.0.0.1", 0)
+    listener = listener_of(scene, make_server)
     await listener.start()
     event = event_of(ALICE)
     async with ClientSession() as session, asyncio.timeout(DEADLINE_S):
@@ -80,9 +102,9 @@ async def test_stopping_lets_a_request_under_way_end() -> None:
     assert len(scene.verdicts.submitted) == 1
 
 
-async def test_stopping_twice_and_without_start() -> None:
-    await Listener(Scene().app, "127.0.0.1", 0).stop()
-    listener = Listener(Scene().app, "127.0.0.1", 0)
+async def test_stopping_twice_and_without_start(make_server: MakeServer) -> None:
+    await listener_of(Scene(), make_server).stop()
+    listener = listener_of(Scene(), make_server)
     await listener.start()
     await listener.stop()
     await listener.stop()

@@ -3,12 +3,13 @@
 import asyncio
 import gzip
 import json
-import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from policybot.endpoint.exchange import MAX_BODY_BYTES
+from policybot.endpoint.http_server import HttpServer
 from policybot.endpoint.paths import (
     HEALTH,
     SIGN,
@@ -16,7 +17,7 @@ from policybot.endpoint.paths import (
     UNSTABLE_WELL_KNOWN,
     WELL_KNOWN,
 )
-from policybot.endpoint.sign import MAX_BODY_BYTES
+from policybot.endpoint.web_app import WebServer
 from policybot.policy.verdict import reference_code
 
 from ..protocol.events import KEY_ID, NAME
@@ -32,6 +33,12 @@ from .scene import (
     key_of,
     verifies,
 )
+
+
+@pytest.fixture(params=[HttpServer, WebServer], ids=["httptools", "aiohttp"])
+def make_server(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
 
 CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -165,8 +172,7 @@ async def chunks(data: bytes) -> AsyncIterator[bytes]:
 
 async def test_a_large_body_is_refused_by_its_stated_length(scene: Scene) -> None:
     # Nothing of it is sent: the answer must not wait for it.
-    assert scene.client is not None
-    reader, writer = await asyncio.open_connection(scene.client.host, scene.client.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", scene.port)
     length = MAX_BODY_BYTES + 1
     writer.write(f"POST {SIGN} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode())
     async with asyncio.timeout(20):
@@ -182,29 +188,20 @@ async def test_a_large_chunked_body_is_refused(scene: Scene) -> None:
     assert (reply.status, reply.json["errcode"]) == (413, "M_TOO_LARGE")
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate"])
-async def test_a_compressed_bomb_is_refused(scene: Scene, coding: str) -> None:
-    data = b" " * 50_000_000
-    bomb = gzip.compress(data) if coding == "gzip" else zlib.compress(data)
-    assert len(bomb) < MAX_BODY_BYTES
-    reply = await scene.post(bomb, headers=[("Content-Encoding", coding)])
-    assert (reply.status, reply.json["errcode"]) == (413, "M_TOO_LARGE")
-
-
-@pytest.mark.parametrize("coding", ["gzip", "deflate"])
-async def test_a_body_that_is_not_compressed_as_stated(scene: Scene, coding: str) -> None:
-    headers = [("Content-Encoding", coding)]
-    reply = await scene.post(b"no such data at all", headers=headers)
-    assert (reply.status, reply.json["errcode"]) == (400, "M_NOT_JSON")
-
-
-async def test_a_compressed_event_is_read(scene: Scene) -> None:
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "identity, gzip"])
+async def test_a_compressed_body_is_refused_unread(scene: Scene, coding: str) -> None:
     event = event_of(ALICE)
     reply = await scene.post(
         gzip.compress(json.dumps(event).encode()),
         authorization=[authorization(event)],
-        headers=[("Content-Encoding", "gzip")],
+        headers=[("Content-Encoding", coding)],
     )
+    assert (reply.status, reply.json["errcode"]) == (415, "M_UNRECOGNIZED")
+
+
+async def test_a_body_that_says_it_is_plain(scene: Scene) -> None:
+    event = event_of(ALICE)
+    reply = await scene.ask(event, headers=[("Content-Encoding", "identity")])
     assert verifies(reply, event)
 
 
@@ -308,8 +305,7 @@ async def test_unsigned_data_may_hold_anything(scene: Scene) -> None:
 async def test_a_caller_that_goes_away_in_the_middle_of_the_body(
     scene: Scene, caplog: pytest.LogCaptureFixture, abort: bool
 ) -> None:
-    assert scene.client is not None
-    _, writer = await asyncio.open_connection(scene.client.host, scene.client.port)
+    _, writer = await asyncio.open_connection("127.0.0.1", scene.port)
     writer.write(f"POST {SIGN} HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{{".encode())
     await writer.drain()
     if abort:

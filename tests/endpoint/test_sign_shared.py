@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from policybot.endpoint.caller import SignRequest
+from policybot.endpoint.exchange import Request
 from policybot.endpoint.paths import SIGN
 from policybot.endpoint.sign import Waits
 from policybot.policy.room import RoomMode
@@ -151,8 +151,7 @@ async def test_going_on_alone_while_the_first_is_not_committed(open_scene: Open)
 async def test_a_caller_that_goes_away_takes_nobody_with_him(waiting: Scene, abort: bool) -> None:
     event = event_of(ALICE)
     body = json.dumps(event).encode()
-    assert waiting.client is not None
-    _, writer = await asyncio.open_connection(waiting.client.host, waiting.client.port)
+    _, writer = await asyncio.open_connection("127.0.0.1", waiting.port)
     head = f"POST {SIGN} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
     writer.write(f"{head}Authorization: {authorization(event)}\r\n\r\n".encode() + body)
     await eventually(lambda: waiting.keys.fetched)
@@ -173,7 +172,7 @@ async def test_a_request_that_is_cancelled_takes_nobody_with_it(
 ) -> None:
     # As a web server does it that ends the handlers of lost connections.
     event = event_of(ALICE)
-    request = SignRequest("POST", SIGN, [authorization(event)], json.dumps(event).encode())
+    request = Request("POST", SIGN, [authorization(event)], json.dumps(event).encode())
     tasks = [asyncio.create_task(waiting.use_case.sign(request)) for _ in range(3)]
     await eventually(lambda: waiting.keys.lookups == 3)
     tasks[cancelled].cancel()

@@ -1,0 +1,62 @@
+"""One HTTP exchange in the form that every web server can carry: values in, values out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Protocol
+
+from .errors import MatrixError
+
+MAX_BODY_BYTES = 96 * 1024
+"""An event has at most 64 KiB; the rest is room for `unsigned` and white space."""
+
+SHUTDOWN_S = 10.0
+"""How long requests under way may take when a server stops, in seconds."""
+
+TOO_LARGE = f"The request body is larger than {MAX_BODY_BYTES} bytes."
+CODED_BODY = "The request body must not be compressed."
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a caller sent. ``target`` is the request target exactly as sent, since the caller
+    signed it; ``authorization`` holds each Authorization header."""
+
+    method: str
+    target: str
+    authorization: Sequence[str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """The headers of an answer, made once and used many times; ``encoded`` is their form on the
+    wire. Names and values are ours, never a caller's."""
+
+    pairs: tuple[tuple[str, str], ...]
+    encoded: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self.pairs)
+        object.__setattr__(self, "encoded", lines.encode("ascii"))
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer. The web server adds length and date."""
+
+    status: HTTPStatus
+    headers: Headers
+    body: bytes = b""
+
+
+class Endpoint(Protocol):
+    """What a web server serves. Neither method raises."""
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to a request."""
+        ...
+
+    def refuse(self, error: MatrixError) -> Response:
+        """The answer to what could not be read as a request."""
+        ...

@@ -1,0 +1,98 @@
+"""The endpoint as an aiohttp application: for a web server that is given to us, and for a listener
+of our own where httptools is not installed."""
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from .errors import CodedBody, MatrixError, NotJson, TooLarge
+from .exchange import (
+    CODED_BODY,
+    MAX_BODY_BYTES,
+    SHUTDOWN_S,
+    TOO_LARGE,
+    Endpoint,
+    Request,
+)
+
+
+def application(endpoint: Endpoint) -> web.Application:
+    """An application that hands every request to the endpoint."""
+
+    async def handle(received: web.Request) -> web.Response:
+        try:
+            request = Request(
+                method=received.method,
+                target=received.raw_path,
+                authorization=received.headers.getall(hdrs.AUTHORIZATION, ()),
+                body=await _read(received),
+            )
+        except MatrixError as error:
+            response = endpoint.refuse(error)
+        except ConnectionResetError:
+            raise web.HTTPBadRequest from None  # nobody is there to read it
+        else:
+            response = await endpoint.answer(request)
+        return web.Response(
+            status=response.status,
+            headers=CIMultiDict(response.headers.pairs),
+            body=response.body,
+        )
+
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app.router.add_route("*", "/{path:.*}", handle)
+    return app
+
+
+class WebServer:
+    """aiohttp's server for the application of an endpoint.
+
+    ``shutdown_s`` is how long requests under way may take at the end, in seconds.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, shutdown_s: float = SHUTDOWN_S) -> None:
+        self._runner = web.AppRunner(
+            application(endpoint),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=shutdown_s,
+        )
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Open the listener; the address it has.
+
+        Raises:
+            OSError: the address is in use or not ours.
+        """
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port, backlog=1024).start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        address = self._runner.addresses[0]
+        return address[0], address[1]
+
+    async def stop(self) -> None:
+        """Close the listener after the requests under way."""
+        await self._runner.cleanup()
+
+
+async def _read(request: web.Request) -> bytes:
+    """The body, refused as soon as it is known to be too large.
+
+    The limit is ours because maubot's web server allows 100 MiB.
+    """
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+        raise CodedBody(CODED_BODY)
+    if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
+        raise TooLarge(TOO_LARGE)
+    content = request.content
+    try:
+        body = await content.readany()  # mostly all of it
+        while len(body) <= MAX_BODY_BYTES and not content.at_eof():
+            body += await content.readany()
+    except web.RequestPayloadError:
+        raise NotJson("The request body cannot be read.") from None
+    if len(body) > MAX_BODY_BYTES:
+        raise TooLarge(TOO_LARGE)
+    return body

@@ -26,6 +26,7 @@ _STATUS_LINES = {
     status: f"HTTP/1.1 {status} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
 }
 _NEVER = float("inf")
+_READ = frozenset({b"authorization", b"content-encoding", b"content-length", b"expect"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +150,9 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer after a body in chunks."""
         self._count(len(name) + len(value))
-        if not self._in_head:
-            return  # a trailer
         name = name.lower()
+        if name not in _READ or not self._in_head:  # after the body it is a trailer
+            return
         if name == b"authorization":
             self._authorization.append(value.decode("latin-1"))
         elif name == b"content-length":
@@ -160,7 +161,7 @@ class Connection(asyncio.Protocol):
         elif name == b"content-encoding":
             if value.lower() != b"identity":
                 raise CodedBody(CODED_BODY)
-        elif name == b"expect":
+        else:
             self._expects = True
 
     def on_headers_complete(self) -> None:

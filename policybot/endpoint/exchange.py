@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .errors import MatrixError
 
@@ -17,8 +17,7 @@ TOO_LARGE = f"The request body is larger than {MAX_BODY_BYTES} bytes."
 CODED_BODY = "The request body must not be compressed."
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What a caller sent. ``target`` is the request target exactly as sent, since the caller
     signed it; ``authorization`` holds each Authorization header."""
 
@@ -41,8 +40,7 @@ class Headers:
         object.__setattr__(self, "encoded", lines.encode("ascii"))
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """An answer. The web server adds length and date."""
 
     status: HTTPStatus

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from policybot.policy.room import ModerationRoom, ProtectedRoom
 from policybot.policy.rule_store import RuleStore
@@ -66,8 +66,7 @@ class Waits:
     store: float = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The decision for one request: signatures of our name, or the refusal's text.
 
     ``stored`` tells whether the verdict survives the end of the process.

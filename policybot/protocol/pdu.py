@@ -5,8 +5,7 @@ texts of InvalidPdu go to the operators of other homeservers; they name the fiel
 what it holds.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .canonical_json import (
     MAX_SAFE_INTEGER,
@@ -53,8 +52,7 @@ class InvalidPdu(ValueError):
     """Not an event of the room's version; the message is one sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pdu:
+class Pdu(NamedTuple):
     """An event in the right format. ``event`` is the JSON as received, since the hashes depend
     on it; ``origin_server_ts`` is in milliseconds since 1970; ``state_key`` None means no state
     event. Signatures and hashes are not checked."""

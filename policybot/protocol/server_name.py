@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 MAX_LENGTH = 255
@@ -45,6 +46,8 @@ def parse_server_name(text: str) -> ServerName:
     return ServerName(f"[{ipv6}]", port, True)
 
 
+# The same few servers ask about the events of the same few.
+@lru_cache(maxsize=4_096)
 def is_server_name(text: str) -> bool:
     """Whether the text is a server name."""
     match = _NAME.fullmatch(text) if len(text) <= MAX_LENGTH else None

@@ -3,8 +3,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .canonical_json import canonical_json, checked_canonical_json
 from .server_name import is_server_name
@@ -36,8 +35,7 @@ class InvalidAuthorization(ValueError):
     """The request carries no usable X-Matrix header; the message is one sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class XMatrix:
+class XMatrix(NamedTuple):
     """One X-Matrix header. ``origin`` is a server name; the others are as sent, not verified.
     ``destination`` is None if the header had none."""
 
@@ -57,6 +55,11 @@ def parse_authorization(headers: Sequence[str]) -> tuple[XMatrix, ...]:
         raise InvalidAuthorization("The request has too many Authorization headers.")
     found: list[XMatrix] = []
     for header in headers:
+        usual = _USUAL.fullmatch(header) if len(header) <= MAX_HEADER_LENGTH else None
+        if usual is not None:
+            origin, key_id, signature, destination = usual.groups()
+            found.append(_checked(origin, destination, key_id, signature))
+            continue
         scheme = _SCHEME.match(header)
         if scheme is None:
             continue
@@ -107,10 +110,6 @@ def authorization_header(
 
 
 def _parse_header(header: str, position: int) -> XMatrix:
-    usual = _USUAL.fullmatch(header)
-    if usual is not None:
-        origin, key_id, signature, destination = usual.groups()
-        return _checked(origin, destination, key_id, signature)
     parameters: dict[str, str] = {}
     while position < len(header):
         match = _PARAMETER.match(header, position)

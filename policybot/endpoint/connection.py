@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
                 response = endpoint.refuse(request)
             else:
                 response = await endpoint.answer(request)
-            keep = keep and not self._closing
+            keep = keep and not (self._closing and not self._waiting)
             if self._transport.is_closing():
                 break
             self._transport.write(self._encoded(request, response, keep))

@@ -36,6 +36,7 @@ class HttpServer:
         self._look_s = look_s
         self._shutdown_s = shutdown_s
         self._connections: set[Connection] = set()
+        self._left_alone: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -64,7 +65,10 @@ class HttpServer:
                 while self._connections:
                     self._empty.clear()
                     await self._empty.wait()
+                while self._left_alone:
+                    await asyncio.wait(self._left_alone)
         tasks = [connection.task for connection in self._connections if connection.task]
+        tasks += self._left_alone
         for connection in tuple(self._connections):
             connection.abort()
         for task in (*tasks, self._looking):
@@ -93,6 +97,9 @@ class HttpServer:
     def closed(self, connection: Connection) -> None:
         """A connection has ended."""
         self._connections.discard(connection)
+        if connection.task is not None:
+            self._left_alone.add(connection.task)
+            connection.task.add_done_callback(self._left_alone.discard)
         if not self._connections:
             self._empty.set()
 

@@ -1,17 +1,30 @@
 """The endpoint, served for one test."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+import uvloop
 from aiohttp import ClientSession
 
 from policybot.endpoint.listener import Listener, Server, server_for
 
 from .scene import Scene
 
+ON_BOTH_LOOPS = "test_connection.py"
+"""The transports of the two loops differ in what they take amiss."""
+
 Open = Callable[..., Awaitable[Scene]]
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]] | None:
+    if item.path.name != ON_BOTH_LOOPS:
+        return {"asyncio": asyncio.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from http import HTTPStatus
@@ -46,6 +47,13 @@ class Client:
         self.reader, self.writer = reader, writer
 
     def abort(self) -> None:
+        self.writer.transport.abort()
+
+    def reset(self) -> None:
+        """End the connection in a way that the server is told of at once."""
+        at_once = struct.pack("ii", 1, 0)
+        made = self.writer.transport.get_extra_info("socket")
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
         self.writer.transport.abort()
 
     def send(self, data: bytes) -> None:
@@ -405,6 +413,30 @@ async def test_stopping_waits_for_what_is_under_way(stage: Stage) -> None:
     status, headers, _ = await held.answer()
     assert (status, headers["connection"]) == (200, "close")
     await stopping
+
+
+async def test_stopping_waits_for_the_answer_to_a_caller_that_went_away(stage: Stage) -> None:
+    client = await stage.client()
+    client.send(post("/held"))
+    await eventually(lambda: stage.echo.requests)
+    client.reset()
+    await eventually(lambda: stage.server.open_connections == 0)
+    stopping = asyncio.create_task(stage.server.stop())
+    await asyncio.sleep(0)
+    assert not stopping.done()
+    stage.echo.let_go.set()
+    await stopping
+
+
+async def test_what_came_before_the_callers_end_is_answered(stage: Stage) -> None:
+    client = await stage.client()
+    client.send(post("/held") + post("/1"))
+    client.writer.write_eof()
+    await eventually(lambda: stage.echo.requests)
+    stage.echo.let_go.set()
+    assert (await client.answer())[2] == b"POST /held 2;"
+    assert (await client.answer())[2] == b"POST /1 2;"
+    assert await client.ended() == b""
 
 
 async def test_stopping_waits_no_longer_than_told() -> None:

@@ -180,6 +180,7 @@ class Chat:
             protection,
             self.release,
             self.protected_rooms,
+            self.moderation_rooms,
             self.lists,
             bot_user_id=bot_user_id,
         )

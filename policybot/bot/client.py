@@ -7,6 +7,7 @@ with typed parsers. Every call has a time limit in seconds and raises only `Refu
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from mautrix.api import HTTPAPI
@@ -262,10 +263,12 @@ class MatrixClient:
         *,
         transaction_id: str,
         reply_to: str | None = None,
+        extra: Mapping[str, Any] = MappingProxyType({}),
         time_limit: float = SEND_TIME_LIMIT_S,
     ) -> str:
-        """Send an ``m.notice`` that pings nobody; ``reply_to`` is the event ID it answers."""
-        content = notice_content(text, html)
+        """Send an ``m.notice`` that pings nobody; ``reply_to`` is the event ID it answers,
+        ``extra`` are further fields of its content."""
+        content = {**extra, **notice_content(text, html)}
         if reply_to is not None:
             content["m.relates_to"] = {"m.in_reply_to": {"event_id": reply_to}}
         return await self.send(

@@ -1,5 +1,6 @@
 """A command as a moderator types it, parsed to a value or refused with its usage. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -8,6 +9,9 @@ from typing import Any
 from .errors import CommandError
 
 MAX_COMMAND_CHARACTERS = 4_000
+
+# How some clients write a mention in the plain text, with no HTML beside it.
+_MARKDOWN_LINK = re.compile(r"\[[^\[\]\n]*\]\(<?((?:https://matrix\.to/#/|matrix:)[^\s()<>]+)>?\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,18 @@ class CommandForm:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: its words, flags such as ``replace``, options such as ``list``, free text."""
+    """One command: its words, flags such as ``replace``, options such as ``list``, free text.
+
+    ``agreed`` is None as a command is given. After a yes to the question that it raised it tells
+    how many people the question said it would hit.
+    """
 
     form: CommandForm
     words: tuple[str, ...]
     flags: frozenset[str]
     options: Mapping[str, str]
     rest: str
+    agreed: int | None = None
 
 
 _FORMS = (
@@ -50,7 +59,8 @@ _FORMS = (
             "I join the room, check that this policy server can be reached under its public name "
             "and that server keys are delivered, protect the room and set m.room.policy there. "
             "--replace replaces another policy server. --unchecked skips the check of the public "
-            "name; use it only if that name cannot be asked from here."
+            "name; use it only if that name cannot be asked from here. Before a moderation or "
+            "reports room I ask."
         ),
         least=1,
         most=1,
@@ -109,8 +119,9 @@ _FORMS = (
         summary="write a ban rule; without a list I make one",
         details=(
             "Messages of a banned user or server are refused in all protected rooms from then on. "
-            "`*` stands for any text, `?` for one character. I do not kick: ban the person in the "
-            "room as well."
+            "Name one user, server or room; a mention or a link does as well. `*` stands for any "
+            "text, `?` for one character. Before a rule that hits more than five members of "
+            "protected rooms I ask. I do not kick: ban the person in the room as well."
         ),
         least=1,
         most=1,
@@ -239,14 +250,14 @@ def message_text(content: Mapping[str, Any]) -> str | None:
     if (
         content.get("format") == "org.matrix.custom.html"
         and isinstance(html, str)
-        and "matrix.to/#/" in html
+        and ("matrix.to/#/" in html or "matrix:" in html)
         and len(html) <= 4 * MAX_COMMAND_CHARACTERS
     ):
-        parser = _Mentions()
+        parser = _Mentions(emphasis=next((mark for mark in "*_" if mark in body), ""))
         parser.feed(html)
         parser.close()
         return "".join(parser.parts)
-    return _without_reply_fallback(body)
+    return _MARKDOWN_LINK.sub(r"\1", _without_reply_fallback(body))
 
 
 def _without_reply_fallback(body: str) -> str:
@@ -259,10 +270,15 @@ def _without_reply_fallback(body: str) -> str:
 
 
 class _Mentions(HTMLParser):
-    """Turns HTML to text; a link to matrix.to is given as its target."""
+    """Turns HTML to text; a link to a user, room or event is given as its target.
 
-    def __init__(self) -> None:
+    ``emphasis`` is the mark that a client may have turned into emphasis: two stars may have been
+    wildcards.
+    """
+
+    def __init__(self, emphasis: str) -> None:
         super().__init__(convert_charrefs=True)
+        self._marks = {"em": emphasis, "strong": 2 * emphasis}
         self.parts: list[str] = []
         self._skipped: str | None = None
 
@@ -273,15 +289,19 @@ class _Mentions(HTMLParser):
             self._skipped = tag
         elif tag == "a":
             target = dict(attributes).get("href") or ""
-            if "matrix.to/#/" in target:
+            if "matrix.to/#/" in target or target.startswith("matrix:"):
                 self.parts.append(target)
                 self._skipped = tag
         elif tag in ("br", "p"):
             self.parts.append(" ")
+        else:
+            self.parts.append(self._marks.get(tag, ""))
 
     def handle_endtag(self, tag: str) -> None:
         if tag == self._skipped:
             self._skipped = None
+        elif self._skipped is None:
+            self.parts.append(self._marks.get(tag, ""))
 
     def handle_data(self, data: str) -> None:
         if self._skipped is None:

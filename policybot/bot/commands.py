@@ -9,7 +9,8 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from policybot.protocol.canonical_json import JsonObject
 
@@ -18,6 +19,7 @@ from .command import COMMAND_FORMS, Command, message_text, parse_command
 from .errors import CommandError
 from .moderation_rooms import ModerationRooms, OpenRoom
 from .notices import Notices
+from .question import QUESTION_FIELD, YES, Question, Questions, agreed_event
 from .reply import Reply
 
 MAX_AGE_MS = 5 * 60 * 1000
@@ -25,19 +27,26 @@ MAX_WAITING = 50
 MAX_SEEN = 10_000
 OPEN_ROOM_PAUSE_MS = 60 * 1000
 SLOW_S = 2.0
+REACTION_TIME_LIMIT_S = 10.0  # what is worth waiting for under a send limit
 REPLY_PAUSES_S = (1.0, 5.0, 15.0)
 
-CommandHandler = Callable[[str, str, Command], Awaitable[Reply]]
-"""Carries out a command for (moderation room, sender, command) and returns the reply."""
+CommandHandler = Callable[[str, str, Command], Awaitable[Reply | Question]]
+"""Carries out a command for (moderation room, sender, command) and returns the reply, or does
+nothing yet and returns what to ask first."""
 
 log = logging.getLogger("policybot.commands")
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
+    """A command; or a yes to a question of ours, where the command is not known yet. ``reply_to``
+    is the message with the command, or the question."""
+
     event_id: str
     sender: str
-    command: Command | CommandError
+    command: Command | CommandError | None
+    reply_to: str
+    came_ms: int
 
 
 class Commands:
@@ -63,13 +72,15 @@ class Commands:
         self._prefix = prefix
         self._clock = clock
         self._slow_s = slow_s
+        self._questions = Questions(client, moderation_rooms, bot_user_id=bot_user_id, clock=clock)
         self._queues: dict[str, asyncio.Queue[_Asked]] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._seen: dict[str, None] = {}
         self._closed_until: dict[str, int] = {}
 
     def take(self, room_id: str, events: tuple[JsonObject, ...], *, entered: bool) -> None:
-        """Queue the commands among the messages of a room that is a moderation room.
+        """Queue the commands, and the answers to questions, among the events of a room that is a
+        moderation room.
 
         ``entered``: the room was not followed until now. Then its old commands may have been
         carried out long ago, so they are not listed.
@@ -83,8 +94,11 @@ class Commands:
                 continue
             self._remember(asked.event_id)
             sent = event.get("origin_server_ts")
-            if isinstance(sent, int) and self._clock() - sent > MAX_AGE_MS:
+            old = isinstance(sent, int) and asked.came_ms - sent > MAX_AGE_MS
+            if old and asked.command is not None:
                 missed.append(str(event["content"].get("body")))
+            elif old and entered:
+                pass  # a yes of long ago
             elif not self._queue(room_id, asked):
                 log.warning("Too many commands wait in %s; one is not carried out.", room_id)
         if missed and not entered:
@@ -97,18 +111,24 @@ class Commands:
             del self._seen[next(iter(self._seen))]
 
     def _parse(self, event: JsonObject) -> _Asked | None:
-        """The command in an event, if it is one that counts."""
-        if event["type"] != "m.room.message" or event["sender"] == self._bot_user_id:
+        """The command in an event, or the yes, if it is one that counts."""
+        sender, event_id = event["sender"], event.get("event_id")
+        if sender == self._bot_user_id or not isinstance(event_id, str):
             return None
-        text, event_id = message_text(event["content"]), event.get("event_id")
-        if text is None or not isinstance(event_id, str):
+        question = agreed_event(event)
+        if question is not None:
+            return _Asked(event_id, sender, None, question, self._clock())
+        text = message_text(event["content"]) if event["type"] == "m.room.message" else None
+        if text is None:
             return None
         command: Command | CommandError | None
         try:
             command = parse_command(text, self._prefix)
         except CommandError as error:
             command = error
-        return None if command is None else _Asked(event_id, event["sender"], command)
+        if command is None:
+            return None
+        return _Asked(event_id, sender, command, event_id, self._clock())
 
     def _queue(self, room_id: str, asked: _Asked) -> bool:
         queue = self._queues.get(room_id)
@@ -146,14 +166,23 @@ class Commands:
         while True:
             asked = await queue.get()
             try:
+                if asked.command is None:
+                    command = await self._questions.agreed(
+                        room_id, asked.reply_to, asked.sender, asked.came_ms
+                    )
+                    if command is None:
+                        continue
+                    asked = replace(asked, command=command)
                 reply = await self._reply(room_id, asked)
-                if reply is not None:
-                    await self._send(room_id, asked.event_id, reply)
+                if isinstance(reply, Question):
+                    await self._ask(room_id, asked, reply)
+                elif reply is not None:
+                    await self._send(room_id, asked, reply)
             except Exception:
                 log.exception("Replying to a command in %s failed.", room_id)
 
-    async def _reply(self, room_id: str, asked: _Asked) -> Reply | None:
-        waiting = asyncio.create_task(self._acknowledge(room_id, asked.event_id))
+    async def _reply(self, room_id: str, asked: _Asked) -> Reply | Question | None:
+        waiting = asyncio.create_task(self._acknowledge(room_id, asked.reply_to))
         try:
             return await self._carry_out(room_id, asked)
         except OpenRoom as error:
@@ -182,47 +211,75 @@ class Commands:
             waiting.cancel()
             await asyncio.wait({waiting})  # not awaited itself: its end must not hide ours
 
-    async def _carry_out(self, room_id: str, asked: _Asked) -> Reply | None:
-        changes = isinstance(asked.command, Command) and asked.command.form.changes
+    async def _carry_out(self, room_id: str, asked: _Asked) -> Reply | Question:
+        command = asked.command
+        assert command is not None
+        changes = isinstance(command, Command) and command.form.changes
         await self._moderation_rooms.check(room_id, asked.sender, changes=changes)
-        if isinstance(asked.command, CommandError):
-            raise asked.command
-        log.info("%s in %s: %s", asked.sender, room_id, asked.command.form.name)
-        handler = self._handlers[asked.command.form.name]
-        return await handler(room_id, asked.sender, asked.command)
+        if isinstance(command, CommandError):
+            raise command
+        agreed = "" if command.agreed is None else ", agreed to"
+        log.info("%s in %s: %s%s", asked.sender, room_id, command.form.name, agreed)
+        handler = self._handlers[command.form.name]
+        return await handler(room_id, asked.sender, command)
 
     async def _acknowledge(self, room_id: str, event_id: str) -> None:
         """Show that a command was seen, only if it takes longer: an ordinary account may send one
         event in five seconds."""
         await asyncio.sleep(self._slow_s)
+        await self._react(room_id, event_id, "👀")
+
+    async def _react(self, room_id: str, event_id: str, key: str) -> None:
         try:
             await self._client.react(
-                room_id, event_id, "👀", transaction_id=f"policybot-seen-{uuid.uuid4().hex}"
+                room_id,
+                event_id,
+                key,
+                transaction_id=f"policybot-react-{uuid.uuid4().hex}",
+                time_limit=REACTION_TIME_LIMIT_S,
             )
         except (Refused, HomeserverAway) as error:
-            log.debug("Could not react to a command: %s", error)
+            log.debug("Could not react in %s: %s", room_id, error)
 
-    async def _send(self, room_id: str, event_id: str, reply: Reply) -> None:
+    async def _ask(self, room_id: str, asked: _Asked, question: Question) -> None:
+        event_id = await self._send(room_id, asked, question.worded(), {QUESTION_FIELD: {}})
+        if event_id is None:
+            return
+        self._questions.opened(room_id, event_id, question)
+        # So that one tap on it is an answer. It may come late or not at all: not waited for.
+        task = asyncio.create_task(self._react(room_id, event_id, YES), name="offer an answer")
+        self._workers.add(task)
+        task.add_done_callback(self._workers.discard)
+
+    async def _send(
+        self,
+        room_id: str,
+        asked: _Asked,
+        reply: Reply,
+        extra: Mapping[str, JsonObject] = MappingProxyType({}),
+    ) -> str | None:
+        """Send a reply; its event ID, or None if it could not be sent."""
         rendered = reply.render(self._prefix)
         for pause in (*REPLY_PAUSES_S, None):
             try:
-                await self._client.send_notice(
+                return await self._client.send_notice(
                     room_id,
                     rendered.plain,
                     rendered.html,
                     # The same ID at each attempt: the homeserver drops doubles.
-                    transaction_id=f"policybot-reply-{event_id}",
-                    reply_to=event_id,
+                    transaction_id=f"policybot-reply-{asked.event_id}",
+                    reply_to=asked.reply_to,
+                    extra=extra,
                 )
-                return
             except (Refused, HomeserverAway) as error:
                 if isinstance(error, Refused) and error.status != 429:
                     log.warning("A reply in %s was refused: %s", room_id, error)
-                    return
+                    return None
                 if pause is None:
-                    log.warning("A reply in %s could not be sent: %s", room_id, error)
-                    return
+                    break
                 await asyncio.sleep(pause)
+        log.warning("A reply in %s could not be sent.", room_id)
+        return None
 
     async def help(self, moderation_room: str, sender: str, command: Command) -> Reply:
         """What can be asked, in short; or one command in full."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from policybot.protocol.identifier import is_event_id, is_room_alias, is_room_id, is_user_id
 from policybot.protocol.matrix_link import InvalidMatrixLink, MatrixLink, parse_matrix_link
+from policybot.protocol.pasted_name import bare_name
 
 
 class InvalidLink(ValueError):
@@ -37,7 +38,7 @@ def parse_room(text: str) -> RoomReference:
     Raises:
         InvalidLink: it is something else.
     """
-    text = _bare(text)
+    text = bare_name(text)
     link = _link(text)
     name = link.identifier if link is not None else text
     if is_room_id(name) or is_room_alias(name):
@@ -57,7 +58,7 @@ def parse_event(text: str) -> EventReference:
     Raises:
         InvalidLink: it is something else.
     """
-    text = _bare(text)
+    text = bare_name(text)
     link = _link(text)
     if link is None and is_event_id(text):
         return EventReference(text)
@@ -66,12 +67,6 @@ def parse_event(text: str) -> EventReference:
     if link is not None:
         raise InvalidLink("This links to no event; use the link of the message itself.")
     raise InvalidLink("This is not an event; write an event ID or the link of a message.")
-
-
-def _bare(text: str) -> str:
-    """Without what people and clients put around links."""
-    text = text.strip()
-    return text[1:-1] if text.startswith("<") and text.endswith(">") else text
 
 
 def _link(text: str) -> MatrixLink | None:

@@ -26,7 +26,7 @@ from .reply import clean, quoted
 MODERATION_ROOM_FIELD = "policybot.moderation_room"
 """In the create event of a list that the bot made: the moderation room it was made for."""
 
-MAX_MEMBERS_HIT = 5
+MAX_NAMED = 5
 OWN_SHORTCODE = "bans"
 
 log = logging.getLogger("policybot.lists")
@@ -54,34 +54,22 @@ class ListEditor:
 
     def check_guarded(self, moderation_room: str, entity: Entity) -> None:
         """Raises:
-        CommandError: the rule would hit the bot, its server or a member of the moderation room.
+        CommandError: the rule would hit the bot, its server or members of the moderation room.
         """
         value = self._moderation_rooms.get(moderation_room)
-        members = value.members if value is not None else frozenset()
         hits = hit_by(entity)
-        for user_id in (self._bot_user_id, *sorted(members)):
-            if not hits(user_id):
-                continue
-            if user_id == self._bot_user_id:
-                raise CommandError(
-                    "That would ban me or my own server. I do not write such a rule."
-                )
-            raise CommandError(
-                f"That would ban {clean(user_id, 255)}, a member of this room. I do not write "
-                "such a rule."
-            )
-
-    @staticmethod
-    def check_members(entity: Entity, members: frozenset[str]) -> None:
-        """Raises:
-        CommandError: the rule would hit more than a handful of members of protected rooms.
-        """
-        hit = sum(map(hit_by(entity), members))
-        if hit > MAX_MEMBERS_HIT:
-            raise CommandError(
-                f"That would hit {hit} members of your protected rooms, more than "
-                f"{MAX_MEMBERS_HIT}. Write a narrower rule."
-            )
+        if hits(self._bot_user_id):
+            raise CommandError("That would ban me or my own server. I do not write such a rule.")
+        hit = sorted(filter(hits, value.members)) if value is not None else []
+        if not hit:
+            return
+        names = ", ".join(clean(user_id, 255) for user_id in hit[:MAX_NAMED])
+        if len(hit) > MAX_NAMED:
+            names += f" and {len(hit) - MAX_NAMED:,} more"
+        who = "a member" if len(hit) == 1 else "members"
+        raise CommandError(
+            f"That would ban {names}, {who} of this room. I do not write such a rule."
+        )
 
     # -- the own list ----------------------------------------------------------------------------
 

@@ -171,13 +171,15 @@ class PolicyLists:
                 self.subscriptions.followers(list_id)
             )  # else all of it is new, and no news
             for changes in self.rules.replace_in_steps(list_id, state):
+                if changes:
+                    # At once: until then a rule against everybody would be in force.
+                    self._moderation_rooms.rules_changed(list_id)
                 await self._save(list_id, changes)
                 if followed:
                     self._on_changes(list_id, changes)
                 # A list of 100,000 rules must not keep `/sign` waiting.
                 await asyncio.sleep(0)
             info.stale = False
-        self._moderation_rooms.rules_changed(list_id)
         return state
 
     async def read_again(self, list_id: str) -> None:

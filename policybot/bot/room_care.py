@@ -105,7 +105,8 @@ class RoomCare:
                 await self._editor.find_own(room_id)
         if self._moderation_rooms.all_found():
             await self._survey.release(self._moderation_rooms.ids())
-        await self._survey.compare(joined, self._is_other)
+        # Moderation rooms too: they may be protected, and the database may be new.
+        await self._survey.compare(joined, lambda room_id: not self._lists.watched(room_id))
         await self._unfinished.settle()
         self._survey.tell_faults()
 

@@ -5,8 +5,10 @@ from policybot.policy.room import RoomMode
 from .client import HomeserverAway, MatrixClient, Refused
 from .command import Command
 from .errors import CommandError
+from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
 from .protected_rooms import ProtectedRooms
+from .question import Question
 from .reply import Reply, quoted
 from .room_protection import Enabled, RoomProtection
 from .room_reference import resolve_room, room_reference
@@ -23,6 +25,7 @@ class RoomCommands:
         protection: RoomProtection,
         release: RoomRelease,
         protected_rooms: ProtectedRooms,
+        moderation_rooms: ModerationRooms,
         lists: PolicyLists,
         *,
         bot_user_id: str,
@@ -31,13 +34,16 @@ class RoomCommands:
         self._protection = protection
         self._release = release
         self._rooms = protected_rooms
+        self._moderation_rooms = moderation_rooms
         self._lists = lists
         self._bot_user_id = bot_user_id
 
     # -- enable ----------------------------------------------------------------------------------
 
-    async def enable(self, moderation_room: str, sender: str, command: Command) -> Reply:
-        """Put a room under the policy server."""
+    async def enable(
+        self, moderation_room: str, sender: str, command: Command
+    ) -> Reply | Question:
+        """Put a room under the policy server; first ask, if moderators could be shut out."""
         reference = room_reference(command.words[0])
         try:
             room_id = await self._client.join(reference.room_id_or_alias, reference.via)
@@ -46,6 +52,10 @@ class RoomCommands:
                 f"I could not enter that room: {quoted(error.message)}. Check the name, or invite "
                 f"{self._bot_user_id} to it, and try again."
             ) from None
+        if self._moderation_rooms.is_ours(room_id) and command.agreed is None:
+            record = self._rooms.record(room_id)
+            if record is None or record.mode is not RoomMode.ENABLED:
+                return self._question(moderation_room, room_id, command)
         outcome = await self._protection.enable(
             room_id,
             moderation_room,
@@ -54,6 +64,18 @@ class RoomCommands:
             checked="unchecked" not in command.flags,
         )
         return self._enabled(moderation_room, outcome)
+
+    def _question(self, moderation_room: str, room_id: str, command: Command) -> Question:
+        """What it means to protect a moderation or reports room."""
+        text = Reply()
+        if room_id == moderation_room:
+            text.text("Protect this very room? ")
+        else:
+            text.text("Protect ").code(room_id).text("? It is a moderation or reports room. ")
+        text.text("Every message there is checked before it is shown, your commands too. While I ")
+        text.text("am down or out of reach, only users of ").code(self._rooms.ours.via)
+        text.text(" can write there, and nobody else could tell me to stop.")
+        return Question(command, text)
 
     def _enabled(self, moderation_room: str, outcome: Enabled) -> Reply:
         room_id = outcome.record.room_id

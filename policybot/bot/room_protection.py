@@ -103,11 +103,6 @@ class RoomProtection:
                 hand; the text says which.
             HomeserverAway: the room could not be read; nothing was changed.
         """
-        if self._moderation_rooms.is_ours(room_id):
-            raise CommandError(
-                "This is a moderation or reports room. A refusal there could shut you out, so I "
-                "do not protect it."
-            )
         async with self._rooms.lock(room_id):
             before = self._rooms.record(room_id)
             self._check_owner(before, moderation_room)

@@ -1,6 +1,7 @@
 """The commands about rules: ban, unban and match."""
 
 import re
+from dataclasses import dataclass
 
 from policybot.policy.entity import Entity, InvalidEntity, parse_entity
 from policybot.policy.records import Subscription
@@ -15,13 +16,27 @@ from .list_editor import ListEditor, hit_by
 from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
 from .protected_rooms import ProtectedRooms
+from .question import Question, must_ask
 from .reply import Reply, quoted
 from .report_text import Titles, add_rule, count
 from .status import blind_spot
 
 MAX_SHOWN = 10
+MAX_EXAMPLES = 3
 _QUOTED = re.compile("“(.*?)”", re.DOTALL)
 MAX_REASON = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Crowd:
+    """Whom a rule would hit: members by protected room, and rooms that could not be read."""
+
+    members: dict[str, frozenset[str]]
+    unread: list[str]
+
+    @property
+    def hit(self) -> frozenset[str]:
+        return frozenset().union(*self.members.values())
 
 
 class RuleCommands:
@@ -43,22 +58,23 @@ class RuleCommands:
         self._moderation_rooms = moderation_rooms
         self._titles = titles
 
-    async def ban(self, moderation_room: str, sender: str, command: Command) -> Reply:
-        """Write a ban rule."""
-        entity = _entity(command.words[0])
+    async def ban(self, moderation_room: str, sender: str, command: Command) -> Reply | Question:
+        """Write a ban rule; first ask, if it would hit many people."""
+        entity = _one_entity(command)
         self._editor.check_guarded(moderation_room, entity)
-        rooms = self._enabled_rooms(moderation_room)
-        members = {room_id: frozenset[str]() for room_id in rooms}
-        if entity.kind is not RuleKind.ROOM:
-            for room_id in rooms:
-                members[room_id] = await self._members(room_id, entity)
-            self._editor.check_members(entity, frozenset().union(*members.values()))
-        new_list = False
+        subscription = None
         if "list" in command.options:
             subscription = await self._named_list(moderation_room, command)
-        else:
+            self._check_owner(moderation_room, subscription)
+        crowd = await self._crowd(moderation_room, entity)
+        many = entity.is_glob or entity.kind is RuleKind.SERVER
+        unsure = many and bool(crowd.unread) and command.agreed is None
+        if unsure or must_ask(command, len(crowd.hit)):
+            return self._question(entity, command, crowd)
+        new_list = False
+        if subscription is None:
             subscription, new_list = await self._editor.own_list(moderation_room)
-        self._check_owner(moderation_room, subscription)
+            self._check_owner(moderation_room, subscription)
         reason = command.rest[:MAX_REASON]
         changed = await self._editor.ban(subscription, entity, reason)
         reply = Reply.done("Banned " if changed else "Banned already: ").code(entity.text)
@@ -66,8 +82,29 @@ class RuleCommands:
         reply.name(self._lists.title(subscription.list_id)).text(".")
         if new_list:
             reply.text(" I made this list just now and invited the members of this room.")
-        self._effect(reply, entity, moderation_room, members)
+        self._effect(reply, entity, moderation_room, crowd)
         return reply.line().text("To undo: ").command(f"unban {entity.text}")
+
+    def _question(self, entity: Entity, command: Command, crowd: _Crowd) -> Question:
+        """What a rule would do to how many."""
+        text = Reply().text("" if command.agreed is None else "It would hit more by now. ")
+        text.text("Ban ").code(entity.text).text(f" ({entity.kind.value} rule)? ")
+        hit = sorted(crowd.hit)
+        if hit:
+            rooms = sum(map(bool, crowd.members.values()))
+            text.text(f"That is {count(len(hit), 'member')} of ")
+            text.text(f"{count(rooms, 'protected room')}: ")
+            for index, user_id in enumerate(hit[:MAX_EXAMPLES]):
+                text.text(", " if index else "").code(user_id)
+            if len(hit) > MAX_EXAMPLES:
+                text.text(f" and {len(hit) - MAX_EXAMPLES:,} more")
+            text.text(". Their messages would be refused. ")
+        self._unread(text, crowd)
+        return Question(command, text.text("Nothing is done yet."), len(hit))
+
+    def _unread(self, reply: Reply, crowd: _Crowd) -> None:
+        for room_id in crowd.unread[:MAX_SHOWN]:
+            reply.text("I could not read who is in ").name(self._rooms.name(room_id)).text(". ")
 
     async def _named_list(self, moderation_room: str, command: Command) -> Subscription:
         text = command.options["list"]
@@ -85,7 +122,7 @@ class RuleCommands:
         reply: Reply,
         entity: Entity,
         moderation_room: str,
-        members: dict[str, frozenset[str]],
+        crowd: _Crowd,
     ) -> None:
         """Both facts: whose messages are refused where, and where they still are members."""
         if entity.kind is RuleKind.ROOM:
@@ -93,7 +130,7 @@ class RuleCommands:
                 "I refuse nothing because of a rule about a room; other tools may act on it."
             )
             return
-        rooms = [room_id for room_id in members if self._is_checked(room_id)]
+        rooms = list(filter(self._is_checked, self._enabled_rooms(moderation_room)))
         whom = "its users'" if entity.kind is RuleKind.SERVER else "their"
         reply.line().text(
             f"From now on {whom} messages are refused in {count(len(rooms), 'protected room')}."
@@ -104,7 +141,7 @@ class RuleCommands:
         if winning is not None and winning.recommendation is Recommendation.ALLOW:
             reply.text(" But an exception in ").name(self._titles.policy_list(winning.list_id))
             reply.text(" comes first, so nothing is refused.")
-        still = [room_id for room_id in members if members[room_id]]
+        still = [room_id for room_id, members in crowd.members.items() if members]
         if still:
             reply.line().text("I do not kick. Still a member in: ")
             for index, room_id in enumerate(still[:MAX_SHOWN]):
@@ -112,11 +149,13 @@ class RuleCommands:
             if len(still) > MAX_SHOWN:
                 reply.text(f" and {len(still) - MAX_SHOWN} more")
             reply.text(".")
+        if crowd.unread:
+            self._unread(reply.line(), crowd)
         reply.line().add(blind_spot(self._rooms.ours.via))
 
     async def unban(self, moderation_room: str, sender: str, command: Command) -> Reply:
         """Remove ban rules."""
-        entity = _entity(command.words[0])
+        entity = _one_entity(command)
         if "list" in command.options:
             chosen = [await self._named_list(moderation_room, command)]
         else:
@@ -219,17 +258,48 @@ class RuleCommands:
         room = self._rooms.room(room_id)
         return room is not None and room.policy == self._rooms.ours
 
+    async def _crowd(self, moderation_room: str, entity: Entity) -> _Crowd:
+        """The members of the protected rooms that a rule would hit."""
+        crowd = _Crowd({}, [])
+        if entity.kind is RuleKind.ROOM:
+            return crowd
+        for room_id in self._enabled_rooms(moderation_room):
+            try:
+                crowd.members[room_id] = await self._members(room_id, entity)
+            except Refused:
+                crowd.unread.append(room_id)
+        return crowd
+
     async def _members(self, room_id: str, entity: Entity) -> frozenset[str]:
-        """The members of a room that a rule would hit. What cannot be read counts as none."""
-        try:
-            if entity.kind is RuleKind.USER and not entity.is_glob:
-                event = await self._client.state_event(room_id, "m.room.member", entity.text)
-                joined = event is not None and event["content"].get("membership") == "join"
-                return frozenset({entity.text}) if joined else frozenset()
-            members = await self._client.joined_members(room_id)
-        except Refused:
-            return frozenset()
-        return frozenset(filter(hit_by(entity), members))
+        if entity.kind is RuleKind.USER and not entity.is_glob and entity.text.islower():
+            event = await self._client.state_event(room_id, "m.room.member", entity.text)
+            joined = event is not None and event["content"].get("membership") == "join"
+            return frozenset({entity.text}) if joined else frozenset()
+        return frozenset(filter(hit_by(entity), await self._client.joined_members(room_id)))
+
+
+def _one_entity(command: Command) -> Entity:
+    """The name in a command that takes one.
+
+    Raises:
+        CommandError: it names nothing, or a second name follows, which would be left out silently.
+    """
+    entity = _entity(command.words[0])
+    words = command.rest.split()
+    while words and words[0].lower() in ("and", "&", "+", ","):
+        words.pop(0)
+    try:
+        second = parse_entity(words[0]) if words else None
+    except InvalidEntity:
+        return entity
+    # A reason may well begin with the name of a website.
+    if second is None or (second.kind is RuleKind.SERVER and entity.kind is not RuleKind.SERVER):
+        return entity
+    raise CommandError(
+        f"Only one name fits into a command, and {quoted(words[0])} looks like a second one, so "
+        "nothing was done. Write a command for each. If it belongs to the reason, begin the "
+        "reason with another word."
+    )
 
 
 def _entity(text: str) -> Entity:

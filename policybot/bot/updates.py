@@ -133,12 +133,8 @@ class Updates:
         if self._protected_rooms.record(room_id) is not None:
             if new or update.limited or types & _ROOM_TYPES:
                 self._refresh(room_id)
-        elif self._is_other(room_id) and (new or types & _ROOM_TYPES):
+        elif not self._lists.watched(room_id) and (new or types & _ROOM_TYPES):
             self._do(f"look at {room_id}", lambda: self._survey.compare_one(room_id))
-
-    def _is_other(self, room_id: str) -> bool:
-        """Whether this is neither a moderation or reports room nor a list."""
-        return not self._moderation_rooms.is_ours(room_id) and not self._lists.watched(room_id)
 
     def _refresh(self, room_id: str) -> None:
         """Read a protected room again; many events at once are one reading."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from policybot.protocol.identifier import is_room_alias, is_room_id, is_user_id
 from policybot.protocol.matrix_link import InvalidMatrixLink, parse_matrix_link
-from policybot.protocol.server_name import parse_server_name
+from policybot.protocol.pasted_name import bare_name, is_invisible
+from policybot.protocol.server_name import parse_server_name, without_port
 
 from .glob import MAX_STARS, collapse_stars, is_glob
 from .rule import RuleKind, is_usable_name
@@ -17,6 +18,12 @@ from .rule import RuleKind, is_usable_name
 # A glob for server names: characters that occur in them, and wildcards.
 _SERVER_GLOB = re.compile(r"[0-9A-Za-z.*?-]+")
 _ADDRESS_GLOB = re.compile(r"\[[0-9A-Fa-f:.*?]+\]")
+# The server in a glob for users, or the end of one that leaves the server to a star.
+_USER_GLOB = re.compile(r"@[^:]*:[0-9A-Za-z.:*?\[\]-]+|@[^:]*[0-9A-Za-z.*?-]")
+_WEB_ADDRESS = re.compile(r"(?:[a-z]+:)?//([^/?#]+)|([^/?#:]+)/", re.IGNORECASE)
+_NAME_IN_ADDRESS = re.compile(r"/([@#!][^/?#]+:[^/?#]+)")
+
+_PLAIN_QUOTES = str.maketrans("“”", '""')
 
 _HOW = (
     "Name a user (@name:example.org), a server (example.org) or a room (#name:example.org), "
@@ -43,9 +50,7 @@ class Entity:
 
 def parse_entity(text: str) -> Entity:
     """Read an ID, a server name, an alias, a glob of one of these, or a link."""
-    text = text.strip()
-    if text.startswith("<") and text.endswith(">"):
-        text = text[1:-1].strip()
+    text = bare_name(text)
     if not text:
         raise InvalidEntity(f"There is no name. {_HOW}")
     linked = _linked(text)
@@ -55,6 +60,11 @@ def parse_entity(text: str) -> Entity:
         raise InvalidEntity(f"The name is longer than 255 bytes or not valid text. {_HOW}")
     if collapse_stars(text).count("*") > MAX_STARS:
         raise InvalidEntity(f"The name may have no more than {MAX_STARS} stars.")
+    if any(map(is_invisible, text)):
+        raise InvalidEntity(
+            f"{_quoted(text)} holds an invisible character. Type the name by hand, or paste a "
+            "link to the user or room."
+        )
     if text[0] == "@":
         return _user(text)
     if text[0] in "!#":
@@ -65,10 +75,17 @@ def parse_entity(text: str) -> Entity:
 def _user(text: str) -> Entity:
     if is_glob(text):
         # A user ID has a colon, so without one only a star can stand for it.
-        if (":" in text or "*" in text) and not _has_space(text):
+        whole = ":" in text or "*" in text
+        if whole and _USER_GLOB.fullmatch(text) and not _has_space(text):
             return Entity(RuleKind.USER, text)
     elif is_user_id(text) and not _has_space(text):
         return Entity(RuleKind.USER, text)
+    _check_single(text)
+    if ":" not in text:
+        raise InvalidEntity(
+            f"{_quoted(text)} lacks the server of the user; write @name:example.org. Or type @ "
+            "and pick the person from the list that your client shows."
+        )
     raise InvalidEntity(f"{_quoted(text)} is not a user ID, which looks like @name:example.org.")
 
 
@@ -76,6 +93,7 @@ def _room(text: str) -> Entity:
     valid = not _has_space(text) if is_glob(text) else is_room_id(text) or is_room_alias(text)
     if valid:
         return Entity(RuleKind.ROOM, text)
+    _check_single(text)
     raise InvalidEntity(
         f"{_quoted(text)} is neither an alias (#name:example.org) nor a room ID "
         "(!opaque:example.org)."
@@ -85,13 +103,6 @@ def _room(text: str) -> Entity:
 def _server(text: str) -> Entity:
     if text[0] == "$":
         raise InvalidEntity(f"{_quoted(text)} names an event. {_HOW}")
-    if "://" in text or "/" in text:
-        raise InvalidEntity(
-            f"{_quoted(text)} is not a link to a user or a room. A server is named alone, "
-            "for instance example.org."
-        )
-    if "@" in text or _has_space(text):
-        raise InvalidEntity(f"{_quoted(text)} is not a server name. {_HOW}")
     if is_glob(text):
         if _SERVER_GLOB.fullmatch(text) or _ADDRESS_GLOB.fullmatch(text):
             if "." in text or ":" in text or not text.strip("*?"):
@@ -100,15 +111,61 @@ def _server(text: str) -> Entity:
         name = _server_name(text)
         if name is not None:
             return Entity(RuleKind.SERVER, name)
-    if ":" in text:
-        raise InvalidEntity(
-            f"{_quoted(text)} has a colon. A server is named without a port (example.org), "
-            "its users are @*:example.org."
+    raise InvalidEntity(_no_server(text))
+
+
+def _no_server(text: str) -> str:
+    """Why a text is no server name, and what may have been meant."""
+    if "/" in text:
+        return f"{_quoted(text)} is an address in the web.{_meant_by_address(text)}"
+    _check_single(text)
+    local, at, server = text.partition("@")
+    if at:
+        meant = f"@{local}:{server}"
+        if is_user_id(meant) and not _has_space(meant):
+            return (
+                f"{_quoted(text)} looks like a mail address. If you mean a Matrix user, write "
+                f"{_quoted(meant)}."
+            )
+        return f"{_quoted(text)} is not a server name. {_HOW}"
+    if _has_space(text):
+        return f"{_quoted(text)} is not a server name. {_HOW}"
+    host, colon, port = text.rpartition(":")
+    if colon and port.isdecimal() and _server_name(host) is not None:
+        return (
+            f"{_quoted(text)} has a port. A rule about a server holds for all of its ports; write "
+            f"{_quoted(host)}."
         )
-    raise InvalidEntity(
-        f"{_quoted(text)} is neither a user ID (@name:example.org) nor a server name "
-        "(example.org)."
-    )
+    if colon and is_user_id("@" + text) and not is_glob(text):
+        return f"{_quoted(text)} has no sign in front. For the user, write {_quoted('@' + text)}."
+    if colon:
+        return (
+            f"{_quoted(text)} has a colon. A server is named without a port (example.org), its "
+            "users are @*:example.org."
+        )
+    return f"{_quoted(text)} is neither a user ID nor a server name. {_HOW}"
+
+
+def _meant_by_address(text: str) -> str:
+    """What to write instead of a web address."""
+    name = _NAME_IN_ADDRESS.search(text)
+    if name is not None:
+        return f" To name what it shows, write {_quoted(name[1])}."
+    address = _WEB_ADDRESS.match(text)
+    host = without_port(address[1] or address[2]) if address is not None else ""
+    if _server_name(host) is not None:
+        return f" To name the server, write {_quoted(host)} alone."
+    return f" {_HOW}"
+
+
+def _check_single(text: str) -> None:
+    """Raises:
+    InvalidEntity: the text looks like several names in one word.
+    """
+    if "," in text or ";" in text:
+        raise InvalidEntity(
+            f"{_quoted(text)} is more than one name. Write a command for each of them."
+        )
 
 
 def _server_name(text: str) -> str | None:
@@ -145,4 +202,5 @@ def _has_space(text: str) -> bool:
 
 
 def _quoted(text: str) -> str:
+    text = text.translate(_PLAIN_QUOTES)
     return f"“{text if len(text) <= 100 else text[:99] + '…'}”"

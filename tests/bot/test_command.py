@@ -127,6 +127,44 @@ def content(**fields: Any) -> dict[str, Any]:
             },
             " !policy & https://matrix.to/#/@queen:spam.example",
         ),
+        (
+            {
+                "body": "!policy ban @*:evil.org and * of Spam Queen",
+                "format": "org.matrix.custom.html",
+                "formatted_body": f"!policy ban @<em>:evil.org and </em> of {PILL}",
+            },
+            "!policy ban @*:evil.org and * of https://matrix.to/#/@queen:spam.example",
+        ),
+        (
+            {
+                "format": "org.matrix.custom.html",
+                "formatted_body": f"<strong>!policy</strong> ban <b>{PILL}</b>",
+            },
+            "!policy ban https://matrix.to/#/@queen:spam.example",
+        ),
+        (
+            {
+                "format": "org.matrix.custom.html",
+                "formatted_body": '!policy ban <a href="matrix:u/queen:spam.example">Queen</a>',
+            },
+            "!policy ban matrix:u/queen:spam.example",
+        ),
+        (
+            {
+                "format": "org.matrix.custom.html",
+                "formatted_body": '!policy ban <a href="https://spam.example">x.org</a> matrix:',
+            },
+            "!policy ban x.org matrix:",
+        ),
+        (
+            {"body": "!policy ban [Spam (Queen)](https://matrix.to/#/@queen:spam.example): ads"},
+            "!policy ban https://matrix.to/#/@queen:spam.example: ads",
+        ),
+        (
+            {"body": "!policy ban [x](<matrix:u/queen:spam.example>)"},
+            "!policy ban matrix:u/queen:spam.example",
+        ),
+        ({"body": "[x](https://spam.example)"}, "[x](https://spam.example)"),
         ({"format": "org.matrix.custom.html", "formatted_body": 7}, "body"),
         ({"format": "org.matrix.custom.html", "formatted_body": PILL + "x" * 20_000}, "body"),
         ({"body": "> <@a:b> !policy disable all\n> more\n\n!policy help"}, "\n!policy help"),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from policybot.bot.reply import quiet
 from policybot.policy.rule import rule_state_key
 
 from .fake_homeserver import Fault
@@ -114,6 +115,41 @@ async def test_what_names_nothing_is_refused(bot: Moderated, entity: str) -> Non
     assert own_lists(bot) == []
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "@a:spam.example @b:spam.example",
+        "@a:spam.example, @b:spam.example spam",
+        "@a:spam.example\n@b:spam.example",
+        "@a:spam.example and @b:spam.example",
+        "@a:spam.example https://matrix.to/#/@b:spam.example",
+        "spam.example bad.example",
+        "spam.example @b:spam.example",
+        "#a:spam.example #b:spam.example",
+    ],
+)
+async def test_a_second_name_is_not_taken_for_the_reason(bot: Moderated, words: str) -> None:
+    for verb in ("ban", "unban"):
+        reply = await bot.ask(f"!policy {verb} {words}")
+        assert reply.startswith("❌ Only one name fits into a command")
+        assert "Write a command for each" in reply
+    assert own_lists(bot) == []
+
+
+@pytest.mark.parametrize(
+    "reason", ["spam.example ads", "alt of @b:spam.example", "$event", "and so on", "* *"]
+)
+async def test_reasons_may_hold_names(bot: Moderated, reason: str) -> None:
+    assert (await bot.ask(f"!policy ban {SPAMMER} {reason}")).startswith("✅ Banned")
+    assert f"reason “{quiet(reason, 100)}”" in await bot.ask(f"!policy match {SPAMMER}")
+
+
+async def test_an_upper_case_name_is_told_where_he_is(bot: Moderated) -> None:
+    await bot.enabled()
+    reply = await bot.ask("!policy ban @Spammer:Spam.example")
+    assert "(user rule)" in reply and "Still a member in: “Lobby”" in reply
+
+
 # -- guards ---------------------------------------------------------------------------------------
 
 
@@ -130,6 +166,8 @@ async def test_what_names_nothing_is_refused(bot: Moderated, entity: str) -> Non
         ("@ali*:example.*", f"{ALICE}, a member of this room"),
         ("mods.example", "@dora:mods.example, a member of this room"),
         ("mods.ex*", "@dora:mods.example:8448, a member of this room"),
+        ("@*:mods.example", "@dora:mods.example, a member of this room"),
+        ("@*b*:*", "me or my own server"),
     ],
 )
 async def test_a_ban_of_moderators_or_the_bot_is_refused(
@@ -142,21 +180,27 @@ async def test_a_ban_of_moderators_or_the_bot_is_refused(
     assert own_lists(bot) == []
 
 
-@pytest.mark.parametrize("entity", ["@*:crowd.example", "crowd.example", "*crowd.*"])
-async def test_a_ban_that_hits_more_than_five_members_is_refused(
-    bot: Moderated, entity: str
-) -> None:
-    crowd_server = OtherServer("crowd.example", NAME)
-    bot.homeserver.key_documents["crowd.example"] = crowd_server.key_document()
-    crowd = [f"@user{number}:crowd.example" for number in range(6)]
-    await bot.enabled("One", members=[BOT, *crowd[:4]])
-    two = await bot.enabled("Two", members=[BOT, *crowd[2:]])
-    reply = await bot.ask(f"!policy ban {entity}")
-    assert reply == (
-        "❌ That would hit 6 members of your protected rooms, more than 5. Write a narrower rule."
+async def test_all_members_of_the_room_that_a_ban_would_hit_are_named(bot: Moderated) -> None:
+    names = [f"@mod{number}:mods.example" for number in range(7)]
+    for name in names[:2]:
+        await bot.homeserver.set_membership(bot.mods, name, "join")
+    reply = await bot.ask("!policy ban mods.example")
+    assert f"would ban {names[0]}, {names[1]}, members of this room." in reply
+    for name in names[2:]:
+        await bot.homeserver.set_membership(bot.mods, name, "join")
+    assert f"{names[4]} and 2 more, members of this room." in await bot.ask(
+        "!policy ban *.example"
     )
-    await bot.homeserver.set_membership(two, crowd[5], "leave")
-    assert (await bot.ask(f"!policy ban {entity}")).startswith("✅")
+
+
+async def test_a_list_is_named_before_a_question_is_asked(bot: Moderated) -> None:
+    crowd = [f"@user{number}:crowd.example" for number in range(6)]
+    bot.homeserver.key_documents["crowd.example"] = OtherServer(
+        "crowd.example", NAME
+    ).key_document()
+    await bot.enabled("One", members=[BOT, *crowd])
+    reply = await bot.ask("!policy ban crowd.example --list nothing")
+    assert reply.startswith("❌ No such list is followed here")
 
 
 # -- lists of others ------------------------------------------------------------------------------

@@ -1,6 +1,10 @@
 """Watched lists: followed by sync, read again after gaps, kept while they cannot be read."""
 
+from typing import Any
+
 import pytest
+
+from policybot.policy.rule import hash_of
 
 from .fake_homeserver import Fault
 from .moderated import ALICE, BOT, SPAMMER, Moderated, ban
@@ -208,3 +212,103 @@ async def test_a_slow_list_does_not_hold_up_commands(bot: Moderated) -> None:
     assert await bot.ask("!policy help", ALICE)
     gate.set()
     await bot.caught_up()
+
+
+# -- rules that would hit moderators --------------------------------------------------------------
+
+DORA = "@dora:Mods.example:8448"
+ADDRESSES = ("@eve:[2001:db8::1]", "@fay:192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "entity"),
+    [
+        ("user", "@DORA:*"),
+        ("user", "@dora:mods.example:8448"),
+        ("user", "@?ora:mods*"),
+        ("user", "*"),
+        ("user", "@POLICY*:EXAMPLE.ORG"),
+        ("server", "mods.example"),
+        ("server", "MODS.example:8448"),
+        ("server", "*.example"),
+        ("server", "*mods*"),
+        ("server", "*"),
+        ("server", "[2001:db8::1]"),
+        ("server", "[2001:*]"),
+        ("server", "192.0.2.1"),
+        ("server", "192.*"),
+        ("hashed user", DORA),
+        ("hashed server", "Mods.example"),
+        ("hashed server", "Mods.example:8448"),
+        ("hashed server", "192.0.2.1"),
+        ("hashed server", "example.org"),
+    ],
+)
+async def test_a_rule_that_hits_moderators_or_the_bot_is_left_unused(
+    bot: Moderated, kind: str, entity: str
+) -> None:
+    """In force it would hit every user that it matches, and later whoever is no member any more;
+    so the rule as a whole stays unused, whether the list or the moderator came first."""
+    content: dict[str, object] = ban(entity)
+    hashed, _, kind = kind.rpartition(" ")
+    if hashed:
+        content = {"recommendation": "m.ban", "hashes": {"sha256": hash_of(entity)}}
+    list_id = await watched(bot)
+    rule = f"m.policy.rule.{kind}"
+    for user_id in (DORA, *ADDRESSES):
+        await bot.homeserver.set_membership(bot.mods, user_id, "join")
+    await bot.caught_up()
+    await bot.homeserver.set_state(list_id, KEEPER, rule, content, "a")
+    await bot.caught_up()
+    assert unused(bot) == ["a"]
+    for user_id in (DORA, *ADDRESSES):
+        await bot.homeserver.set_membership(bot.mods, user_id, "leave")
+    await bot.caught_up()
+    hits_the_bot = unused(bot) == ["a"]
+    assert hits_the_bot == (entity in ("*", "@POLICY*:EXAMPLE.ORG", "example.org"))
+    for user_id in (DORA, *ADDRESSES):
+        await bot.homeserver.set_membership(bot.mods, user_id, "join")
+    await bot.caught_up()
+    assert unused(bot) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "entity"),
+    [("server", "*.example.org"), ("server", "example.org:8448"), ("user", "@policybot")],
+)
+async def test_a_rule_that_only_looks_like_it_is_used(
+    bot: Moderated, kind: str, entity: str
+) -> None:
+    list_id = await watched(bot)
+    rule = f"m.policy.rule.{kind}"
+    await bot.homeserver.set_state(list_id, KEEPER, rule, ban(entity), "a")
+    await bot.caught_up()
+    assert unused(bot) == []
+
+
+def unused(bot: Moderated) -> list[str]:
+    value = bot.chat.moderation_rooms.get(bot.mods)
+    assert value is not None
+    return [key.state_key for key in value.unused]
+
+
+async def test_a_rule_against_everybody_is_never_in_force_while_a_list_is_read(
+    bot: Moderated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list_id = await watched(bot)
+    table = bot.chat.lists._rule_table
+    save, seen = table.save, []
+
+    async def look(*arguments: Any) -> None:
+        seen.append(unused(bot))
+        await save(*arguments)
+
+    monkeypatch.setattr(table, "save", look)
+    room = bot.homeserver.rooms[list_id]
+    gate = bot.homeserver.gate("GET", "/sync")
+    await bot.homeserver.say(list_id, KEEPER, "the sync after this one waits")
+    await bot.homeserver.wait_for(lambda: bot.homeserver.gates_left() == 0)
+    room.append(KEEPER, "m.policy.rule.server", ban("*"), "everybody")
+    await bot.chat.lists.read(list_id)
+    assert seen == [["everybody"]]
+    gate.set()

@@ -87,16 +87,6 @@ async def test_an_invitation_is_asked_for_where_the_bot_cannot_enter(bot: Modera
     assert (await bot.ask(f"!policy enable {room_id}")).startswith("✅")
 
 
-async def test_moderation_and_reports_rooms_are_not_protected(moderated: Moderated) -> None:
-    reports = moderated.homeserver.create_room(ALICE, members=[BOT])
-    moderated.settings["moderation_rooms"] = [{"room": moderated.mods, "reports": reports}]
-    await moderated.start()
-    for room_id in (moderated.mods, reports):
-        reply = await moderated.ask(f"!policy enable {room_id}")
-        assert "This is a moderation or reports room" in reply
-        assert policy(moderated, room_id) == {}
-
-
 async def test_another_policy_server_goes_only_with_replace(bot: Moderated) -> None:
     room_id = bot.room()
     other = {"via": "other.example", "public_keys": {"ed25519": "A" * 43}}

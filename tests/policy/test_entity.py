@@ -15,6 +15,24 @@ HASH = "!" + "a" * 43
         ("@spam:evil.org", USER, "@spam:evil.org"),
         ("  @Spam:evil.org ", USER, "@Spam:evil.org"),
         ("<@spam:evil.org>", USER, "@spam:evil.org"),
+        ("@spam:evil.org,", USER, "@spam:evil.org"),
+        ("@spam:evil.org:", USER, "@spam:evil.org"),
+        ("(@spam:evil.org).", USER, "@spam:evil.org"),
+        ("“@spam:evil.org”", USER, "@spam:evil.org"),
+        ("„@spam:evil.org“", USER, "@spam:evil.org"),
+        ("'@spam:evil.org'", USER, "@spam:evil.org"),
+        ("`@spam:evil.org`", USER, "@spam:evil.org"),
+        ("@\u200bspam:evil.org", USER, "@spam:evil.org"),
+        ("\u2068@spam:evil.org\u2069", USER, "@spam:evil.org"),
+        ("\ufeff@spam:evil.org\u200e", USER, "@spam:evil.org"),
+        ("@spam*:evil.org,", USER, "@spam*:evil.org"),
+        ("@*:[2001:db8::*]", USER, "@*:[2001:db8::*]"),
+        ("evil.org.", SERVER, "evil.org"),
+        ("«evil.org»,", SERVER, "evil.org"),
+        ("#room:example.org!", ROOM, "#room:example.org"),
+        ("https://matrix.to/#/@spam:evil.org:", USER, "@spam:evil.org"),
+        ("<https://matrix.to/#/@spam:evil.org>.", USER, "@spam:evil.org"),
+        ("https://matrix.to/#/@sp%E2%80%8Bam:evil.org", USER, "@sp\u200bam:evil.org"),
         ("@spam:evil.org:8448", USER, "@spam:evil.org:8448"),
         ("@irc/spam:evil.org", USER, "@irc/spam:evil.org"),
         ("@spam*:evil.org", USER, "@spam*:evil.org"),
@@ -66,6 +84,15 @@ def test_what_is_understood(text: str, kind: RuleKind, entity: str) -> None:
         "@spam *:x.org",
         "@spam:evil..org/",
         "@spam?",
+        "@sp\u200bam:evil.org",
+        "@spam\u202e:evil.org",
+        "@a:evil.org,@b:evil.org",
+        "@*:evil.org,@b:evil.org",
+        "evil.org;bad.org",
+        "@*:evil.org/",
+        "@*:https://evil.org",
+        "\u200b",
+        "“”",
         "spam",
         "spam*",
         "spam:evil.org",
@@ -113,9 +140,46 @@ def test_what_is_refused(text: str) -> None:
     message.encode()
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("@spam", "lacks the server of the user; write @name:example.org"),
+        ("spam@evil.org", "looks like a mail address. If you mean a Matrix user, write “@spam:"),
+        ("spam:evil.org", "has no sign in front. For the user, write “@spam:evil.org”."),
+        ("evil.org:8448", "A rule about a server holds for all of its ports; write “evil.org”."),
+        (
+            "https://evil.org",
+            "is an address in the web. To name the server, write “evil.org” alone",
+        ),
+        ("https://evil.org:8448/x", "To name the server, write “evil.org” alone."),
+        ("mxc://évil.org/x", "is an address in the web. Name a user"),
+        ("evil.org/", "To name the server, write “evil.org” alone."),
+        ("https://app.element.io/#/user/@s:evil.org", "what it shows, write “@s:evil.org”."),
+        ("https://app.element.io/#/room/#s:evil.org", "what it shows, write “#s:evil.org”."),
+        ("@a:evil.org,@b:evil.org", "is more than one name. Write a command for each"),
+        ("evil.org,bad.org", "is more than one name"),
+        ("@sp\u200bam:evil.org", "holds an invisible character. Type the name by hand"),
+        ("Spam", "is neither a user ID nor a server name. Name a user (@name:example.org)"),
+        ("spam*", "is neither a user ID nor a server name"),
+        ("#room", "is neither an alias (#name:example.org) nor a room ID"),
+        ("https://matrix.to/#/@spam", "copy the whole link"),
+    ],
+)
+def test_the_error_says_what_to_write(text: str, hint: str) -> None:
+    with pytest.raises(InvalidEntity) as raised:
+        parse_entity(text)
+    assert hint in str(raised.value)
+
+
 def test_half_a_server_rule_for_users_is_explained() -> None:
     with pytest.raises(InvalidEntity, match=r"@\*:example\.org"):
         parse_entity("*:evil.org")
+
+
+def test_quotation_marks_of_others_do_not_end_ours() -> None:
+    with pytest.raises(InvalidEntity) as raised:
+        parse_entity("a” b “c/d")
+    assert str(raised.value).startswith('“a" b "c/d” is an address')
 
 
 def test_is_glob() -> None:

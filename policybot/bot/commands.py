@@ -15,8 +15,9 @@ from types import MappingProxyType
 from policybot.protocol.canonical_json import JsonObject
 
 from .client import HomeserverAway, MatrixClient, Refused
-from .command import COMMAND_FORMS, Command, message_text, parse_command
+from .command import Command, message_text, parse_command
 from .errors import CommandError
+from .help import help_command
 from .moderation_rooms import ModerationRooms, OpenRoom
 from .notices import Notices
 from .question import QUESTION_FIELD, YES, Question, Questions, agreed_event
@@ -67,7 +68,7 @@ class Commands:
         self._client = client
         self._moderation_rooms = moderation_rooms
         self._notices = notices
-        self._handlers = {**handlers, "help": self.help}
+        self._handlers = {**handlers, "help": help_command}
         self._bot_user_id = bot_user_id
         self._prefix = prefix
         self._clock = clock
@@ -280,25 +281,3 @@ class Commands:
                 await asyncio.sleep(pause)
         log.warning("A reply in %s could not be sent.", room_id)
         return None
-
-    async def help(self, moderation_room: str, sender: str, command: Command) -> Reply:
-        """What can be asked, in short; or one command in full."""
-        if command.words:
-            form = COMMAND_FORMS.get(command.words[0].lower())
-            if form is None:
-                raise CommandError(f"I do not know that command. What I know: {self._prefix} help")
-            reply = (
-                Reply.done()
-                .command(form.usage)
-                .line()
-                .text(f"{form.summary[0].upper()}{form.summary[1:]}.")
-            )
-            return reply.line().text(form.details) if form.details else reply
-        reply = (
-            Reply.done().strong("What you can tell me").text(" (more: ").command("help <command>")
-        )
-        reply.text(")")
-        for form in COMMAND_FORMS.values():
-            if form.name != "help":
-                reply.item().command(form.usage).text(f" – {form.summary}")
-        return reply

@@ -47,6 +47,8 @@ def parse_room(text: str) -> RoomReference:
         raise InvalidLink("This is a user, not a room.")
     if text.startswith("$"):
         raise InvalidLink("This is an event, not a room; give the room's alias, ID or link.")
+    if name.startswith("#") and ":" not in name:
+        raise InvalidLink("This alias lacks its server; write it as #room:example.org.")
     raise InvalidLink(
         "This is not a room; write an alias such as #room:example.org, a room ID or a link."
     )

@@ -59,7 +59,10 @@ class ListEditor:
         value = self._moderation_rooms.get(moderation_room)
         hits = hit_by(entity)
         if hits(self._bot_user_id):
-            raise CommandError("That would ban me or my own server. I do not write such a rule.")
+            raise CommandError(
+                "That would ban me or my own server. I do not write such a rule; write a narrower "
+                "one."
+            )
         hit = sorted(filter(hits, value.members)) if value is not None else []
         if not hit:
             return
@@ -68,7 +71,8 @@ class ListEditor:
             names += f" and {len(hit) - MAX_NAMED:,} more"
         who = "a member" if len(hit) == 1 else "members"
         raise CommandError(
-            f"That would ban {names}, {who} of this room. I do not write such a rule."
+            f"That would ban {names}, {who} of this room. I do not write such a rule. Write a "
+            "narrower one, or remove them from this room first."
         )
 
     # -- the own list ----------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class Question:
     def worded(self) -> Reply:
         """The whole message."""
         reply = Reply("❓").add(self.text)
-        return reply.line().text("React with ✅ within 10 minutes to go on.")
+        return reply.line().text("Nothing is done yet: react with ✅ within 10 minutes to go on.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,8 @@ class RoomCommands:
             text.text("Protect this very room? ")
         else:
             text.text("Protect ").code(room_id).text("? It is a moderation or reports room. ")
-        text.text("Every message there is checked before it is shown, your commands too. While I ")
-        text.text("am down or out of reach, only users of ").code(self._rooms.ours.via)
+        text.text("I refuse no member of this room, but each message there has to be signed by ")
+        text.text("me: while I am down or out of reach, only users of ").code(self._rooms.ours.via)
         text.text(" can write there, and nobody else could tell me to stop.")
         return Question(command, text)
 

@@ -1,42 +1,27 @@
 """The commands about rules: ban, unban and match."""
 
-import re
-from dataclasses import dataclass
-
-from policybot.policy.entity import Entity, InvalidEntity, parse_entity
+from policybot.policy.entity import Entity
 from policybot.policy.records import Subscription
 from policybot.policy.room import RoomMode
 from policybot.policy.rule import Recommendation, Rule, RuleKind
 
-from .client import HomeserverAway, MatrixClient, Refused
+from .client import HomeserverAway, MatrixClient
 from .command import Command
+from .crowd import Crowd, crowd_of
+from .entity_reference import entity_reference, only_entity
 from .errors import CommandError
 from .list_commands import find_subscription
-from .list_editor import ListEditor, hit_by
+from .list_editor import ListEditor
 from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
 from .protected_rooms import ProtectedRooms
 from .question import Question, must_ask
-from .reply import Reply, quoted
+from .reply import Reply
 from .report_text import Titles, add_rule, count
 from .status import blind_spot
 
 MAX_SHOWN = 10
-MAX_EXAMPLES = 3
-_QUOTED = re.compile("“(.*?)”", re.DOTALL)
 MAX_REASON = 500
-
-
-@dataclass(frozen=True, slots=True)
-class _Crowd:
-    """Whom a rule would hit: members by protected room, and rooms that could not be read."""
-
-    members: dict[str, frozenset[str]]
-    unread: list[str]
-
-    @property
-    def hit(self) -> frozenset[str]:
-        return frozenset().union(*self.members.values())
 
 
 class RuleCommands:
@@ -60,13 +45,14 @@ class RuleCommands:
 
     async def ban(self, moderation_room: str, sender: str, command: Command) -> Reply | Question:
         """Write a ban rule; first ask, if it would hit many people."""
-        entity = _one_entity(command)
+        entity = only_entity(command)
         self._editor.check_guarded(moderation_room, entity)
         subscription = None
         if "list" in command.options:
             subscription = await self._named_list(moderation_room, command)
             self._check_owner(moderation_room, subscription)
-        crowd = await self._crowd(moderation_room, entity)
+        rooms = self._enabled_rooms(moderation_room)
+        crowd = await crowd_of(self._client, entity, rooms)
         many = entity.is_glob or entity.kind is RuleKind.SERVER
         unsure = many and bool(crowd.unread) and command.agreed is None
         if unsure or must_ask(command, len(crowd.hit)):
@@ -85,26 +71,10 @@ class RuleCommands:
         self._effect(reply, entity, moderation_room, crowd)
         return reply.line().text("To undo: ").command(f"unban {entity.text}")
 
-    def _question(self, entity: Entity, command: Command, crowd: _Crowd) -> Question:
-        """What a rule would do to how many."""
+    def _question(self, entity: Entity, command: Command, crowd: Crowd) -> Question:
         text = Reply().text("" if command.agreed is None else "It would hit more by now. ")
-        text.text("Ban ").code(entity.text).text(f" ({entity.kind.value} rule)? ")
-        hit = sorted(crowd.hit)
-        if hit:
-            rooms = sum(map(bool, crowd.members.values()))
-            text.text(f"That is {count(len(hit), 'member')} of ")
-            text.text(f"{count(rooms, 'protected room')}: ")
-            for index, user_id in enumerate(hit[:MAX_EXAMPLES]):
-                text.text(", " if index else "").code(user_id)
-            if len(hit) > MAX_EXAMPLES:
-                text.text(f" and {len(hit) - MAX_EXAMPLES:,} more")
-            text.text(". Their messages would be refused. ")
-        self._unread(text, crowd)
-        return Question(command, text.text("Nothing is done yet."), len(hit))
-
-    def _unread(self, reply: Reply, crowd: _Crowd) -> None:
-        for room_id in crowd.unread[:MAX_SHOWN]:
-            reply.text("I could not read who is in ").name(self._rooms.name(room_id)).text(". ")
+        text.text("Ban ").code(entity.text).text(f" ({entity.kind.value} rule)?")
+        return Question(command, text.add(crowd.described(self._rooms)), len(crowd.hit))
 
     async def _named_list(self, moderation_room: str, command: Command) -> Subscription:
         text = command.options["list"]
@@ -122,7 +92,7 @@ class RuleCommands:
         reply: Reply,
         entity: Entity,
         moderation_room: str,
-        crowd: _Crowd,
+        crowd: Crowd,
     ) -> None:
         """Both facts: whose messages are refused where, and where they still are members."""
         if entity.kind is RuleKind.ROOM:
@@ -150,12 +120,12 @@ class RuleCommands:
                 reply.text(f" and {len(still) - MAX_SHOWN} more")
             reply.text(".")
         if crowd.unread:
-            self._unread(reply.line(), crowd)
+            reply.line().text("Not counted:").add(crowd.not_counted(self._rooms))
         reply.line().add(blind_spot(self._rooms.ours.via))
 
     async def unban(self, moderation_room: str, sender: str, command: Command) -> Reply:
         """Remove ban rules."""
-        entity = _one_entity(command)
+        entity = only_entity(command)
         if "list" in command.options:
             chosen = [await self._named_list(moderation_room, command)]
         else:
@@ -192,7 +162,7 @@ class RuleCommands:
 
     async def match(self, moderation_room: str, sender: str, command: Command) -> Reply:
         """Which rules match, and what would be decided."""
-        entity = _entity(command.words[0])
+        entity = entity_reference(command.words[0])
         if entity.is_glob:
             raise CommandError("Name one user, server or room, without * and ?.")
         lists = tuple(s.list_id for s in self._lists.subscriptions.of(moderation_room))
@@ -257,55 +227,3 @@ class RuleCommands:
         """Whether our policy server is in force in a room."""
         room = self._rooms.room(room_id)
         return room is not None and room.policy == self._rooms.ours
-
-    async def _crowd(self, moderation_room: str, entity: Entity) -> _Crowd:
-        """The members of the protected rooms that a rule would hit."""
-        crowd = _Crowd({}, [])
-        if entity.kind is RuleKind.ROOM:
-            return crowd
-        for room_id in self._enabled_rooms(moderation_room):
-            try:
-                crowd.members[room_id] = await self._members(room_id, entity)
-            except Refused:
-                crowd.unread.append(room_id)
-        return crowd
-
-    async def _members(self, room_id: str, entity: Entity) -> frozenset[str]:
-        if entity.kind is RuleKind.USER and not entity.is_glob and entity.text.islower():
-            event = await self._client.state_event(room_id, "m.room.member", entity.text)
-            joined = event is not None and event["content"].get("membership") == "join"
-            return frozenset({entity.text}) if joined else frozenset()
-        return frozenset(filter(hit_by(entity), await self._client.joined_members(room_id)))
-
-
-def _one_entity(command: Command) -> Entity:
-    """The name in a command that takes one.
-
-    Raises:
-        CommandError: it names nothing, or a second name follows, which would be left out silently.
-    """
-    entity = _entity(command.words[0])
-    words = command.rest.split()
-    while words and words[0].lower() in ("and", "&", "+", ","):
-        words.pop(0)
-    try:
-        second = parse_entity(words[0]) if words else None
-    except InvalidEntity:
-        return entity
-    # A reason may well begin with the name of a website.
-    if second is None or (second.kind is RuleKind.SERVER and entity.kind is not RuleKind.SERVER):
-        return entity
-    raise CommandError(
-        f"Only one name fits into a command, and {quoted(words[0])} looks like a second one, so "
-        "nothing was done. Write a command for each. If it belongs to the reason, begin the "
-        "reason with another word."
-    )
-
-
-def _entity(text: str) -> Entity:
-    try:
-        return parse_entity(text)
-    except InvalidEntity as error:
-        # What was typed is made quiet; our own hints stay as they are, to be copied.
-        text = _QUOTED.sub(lambda match: quoted(match[1]), str(error))
-        raise CommandError(text) from None

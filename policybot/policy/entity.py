@@ -26,8 +26,8 @@ _NAME_IN_ADDRESS = re.compile(r"/([@#!][^/?#]+:[^/?#]+)")
 _PLAIN_QUOTES = str.maketrans("“”", '""')
 
 _HOW = (
-    "Name a user (@name:example.org), a server (example.org) or a room (#name:example.org), "
-    "or paste a link to one."
+    "Name a user (@name:example.org, or pick the person after typing @), a server (example.org) "
+    "or a room (#name:example.org), or paste a link to one."
 )
 
 
@@ -137,7 +137,10 @@ def _no_server(text: str) -> str:
             f"{_quoted(host)}."
         )
     if colon and is_user_id("@" + text) and not is_glob(text):
-        return f"{_quoted(text)} has no sign in front. For the user, write {_quoted('@' + text)}."
+        return (
+            f"{_quoted(text)} lacks its first character. For a user, write "
+            f"{_quoted('@' + text)}; rooms begin with # or !."
+        )
     if colon:
         return (
             f"{_quoted(text)} has a colon. A server is named without a port (example.org), its "

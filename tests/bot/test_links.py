@@ -20,6 +20,9 @@ HASH = "a" * 43
     [
         ("#mods:example.org", RoomReference("#mods:example.org")),
         ("  #mods:example.org\n", RoomReference("#mods:example.org")),
+        ("“#mods:example.org”,", RoomReference("#mods:example.org")),
+        ("(#mods:example.org).", RoomReference("#mods:example.org")),
+        ("#\u200bmods:example.org", RoomReference("#mods:example.org")),
         ("!abc:example.org", RoomReference("!abc:example.org")),
         (f"!{HASH}", RoomReference(f"!{HASH}")),
         ("https://matrix.to/#/#mods:example.org", RoomReference("#mods:example.org")),
@@ -46,7 +49,7 @@ def test_rooms(text: str, room: RoomReference) -> None:
     [
         ("", "#room:example.org"),
         ("mods", "#room:example.org"),
-        ("#mods", "#room:example.org"),
+        ("#mods", "lacks its server; write it as #room:example.org"),
         ("!abc", "#room:example.org"),
         ("example.org", "#room:example.org"),
         ("https://example.org", "#room:example.org"),

@@ -128,8 +128,8 @@ async def test_a_ban_of_a_crowd_is_carried_out_after_a_yes(
     content = await crowded.reply_to(event_id)
     assert content["body"] == (
         f"❓ Ban {entity} ({kind} rule)? That is 6 members of 2 protected rooms: {CROWD[0]}, "
-        f"{CROWD[1]}, {CROWD[2]} and 3 more. Their messages would be refused. Nothing is done "
-        "yet.\nReact with ✅ within 10 minutes to go on."
+        f"{CROWD[1]}, {CROWD[2]} and 3 more. Their messages would be refused.\nNothing is done "
+        "yet: react with ✅ within 10 minutes to go on."
     )
     assert content["m.mentions"] == {}
     assert rules(crowded) == 0
@@ -252,7 +252,8 @@ async def test_what_changed_meanwhile_is_checked_again(crowded: Moderated) -> No
     await crowded.homeserver.set_membership(crowded.mods, CROWD[0], "join")
     await react(crowded, question)
     assert await after(crowded, question) == [
-        f"❌ That would ban {CROWD[0]}, a member of this room. I do not write such a rule."
+        f"❌ That would ban {CROWD[0]}, a member of this room. I do not write such a rule. "
+        "Write a narrower one, or remove them from this room first."
     ]
     assert rules(crowded) == 0
 
@@ -278,7 +279,7 @@ async def test_a_room_that_cannot_be_read_is_told(crowded: Moderated) -> None:
     await crowded.ask(f"!policy ban {SPAMMER}")
     question = await asked(crowded, "!policy ban quiet.example")
     assert body_of(crowded, question).startswith(
-        "❓ Ban quiet.example (server rule)? I could not read who is in “One”. Nothing is done"
+        "❓ Ban quiet.example (server rule)? I could not read who is in “One”.\nNothing is done"
     )
     await react(crowded, question)
     (answer,) = await after(crowded, question)

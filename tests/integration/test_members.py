@@ -15,7 +15,7 @@ from .conftest import MakeBot, MakeCast
 from .federation_server import FederationServer
 from .hosted_room import HostedRoom
 from .identity import Identity
-from .orders import obeyed
+from .orders import agreed, obeyed
 from .recording_proxy import RecordingProxy
 
 VERSION = room_version("11")
@@ -108,3 +108,11 @@ async def test_five_thousand_members_cost_little_memory_and_few_requests(
     assert resident - before.resident < MORE_BYTES
     assert after.resident - before.resident < MORE_BYTES
     assert after.requests - before.requests <= MORE_REQUESTS
+
+    # A slip of the thumb does not refuse them all; who means it taps once.
+    name = third_server.identity.name
+    question, reply = await agreed(cast, f"!policy ban @member*:{name} raid")
+    assert f"That is {MANY:,} members of 2 protected rooms" in question
+    assert "in 2 protected rooms" in reply
+    matched = await obeyed(cast, f"!policy match @member7:{name}")
+    assert "messages are refused by" in matched

@@ -145,7 +145,7 @@ def test_what_is_refused(text: str) -> None:
     [
         ("@spam", "lacks the server of the user; write @name:example.org"),
         ("spam@evil.org", "looks like a mail address. If you mean a Matrix user, write “@spam:"),
-        ("spam:evil.org", "has no sign in front. For the user, write “@spam:evil.org”."),
+        ("spam:evil.org", "lacks its first character. For a user, write “@spam:evil.org”;"),
         ("evil.org:8448", "A rule about a server holds for all of its ports; write “evil.org”."),
         (
             "https://evil.org",
@@ -159,7 +159,10 @@ def test_what_is_refused(text: str) -> None:
         ("@a:evil.org,@b:evil.org", "is more than one name. Write a command for each"),
         ("evil.org,bad.org", "is more than one name"),
         ("@sp\u200bam:evil.org", "holds an invisible character. Type the name by hand"),
-        ("Spam", "is neither a user ID nor a server name. Name a user (@name:example.org)"),
+        (
+            "Spam",
+            "is neither a user ID nor a server name. Name a user (@name:example.org, or pick",
+        ),
         ("spam*", "is neither a user ID nor a server name"),
         ("#room", "is neither an alias (#name:example.org) nor a room ID"),
         ("https://matrix.to/#/@spam", "copy the whole link"),

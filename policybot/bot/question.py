@@ -95,44 +95,44 @@ class Questions:
         if event_id in self._settled:
             return None
         asked = self._open.get(room_id, {}).get(event_id)
-        if asked is None or came_ms > asked.until_ms:
-            asked = None
-            if not await self._was_asked(room_id, event_id, sender):
-                return None
+        if asked is None and not self._is_member(room_id, sender):
+            return None  # not worth asking the homeserver
         try:
+            if not await self._stands(room_id, event_id):
+                self._settle(room_id, event_id)
+                return None
             await self._moderation_rooms.check(room_id, sender, changes=True)
         except OpenRoom as error:
             return error
         except CommandError:
             log.info("%s may not answer a question in %s.", sender, room_id)
             return None
-        except (Refused, HomeserverAway):
-            return CommandError("Your homeserver does not answer. Send the command again.")
+        except (Refused, HomeserverAway) as error:
+            log.warning("Could not read what %s reacted to in %s: %s", sender, room_id, error)
+            if asked is None:
+                return None
+            return CommandError(
+                "Your homeserver does not answer. React again, or send the command again."
+            )
         self._settle(room_id, event_id)
-        if asked is None:
+        if asked is None or came_ms > asked.until_ms:
             return CommandError(
                 "This question is no longer open, so nothing was done. Send the command again."
             )
         return asked.command
 
-    async def _was_asked(self, room_id: str, event_id: str, sender: str) -> bool:
-        """Whether an event is a question of ours. Only members are worth asking the homeserver."""
+    def _is_member(self, room_id: str, sender: str) -> bool:
         value = self._moderation_rooms.get(room_id)
-        if value is None or sender not in value.members:
-            return False
-        try:
-            event = await self._client.event(room_id, event_id)
-        except (Refused, HomeserverAway) as error:
-            log.debug("Could not read what was reacted to in %s: %s", room_id, error)
-            return False
-        if (
+        return value is not None and sender in value.members
+
+    async def _stands(self, room_id: str, event_id: str) -> bool:
+        """Whether an event is a question of ours that nobody has removed."""
+        event = await self._client.event(room_id, event_id)
+        return (
             is_event(event)
             and event["sender"] == self._bot_user_id
             and QUESTION_FIELD in event["content"]
-        ):
-            return True
-        self._settle(room_id, event_id)
-        return False
+        )
 
     def _settle(self, room_id: str, event_id: str) -> None:
         self._open.get(room_id, {}).pop(event_id, None)

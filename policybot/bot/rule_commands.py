@@ -101,27 +101,36 @@ class RuleCommands:
             )
             return
         rooms = list(filter(self._is_checked, self._enabled_rooms(moderation_room)))
+        powerful = [room_id for room_id in rooms if self._has_power(room_id, entity.text)]
+        number = len(rooms) - len(powerful)
         whom = "its users'" if entity.kind is RuleKind.SERVER else "their"
-        reply.line().text(
-            f"From now on {whom} messages are refused in {count(len(rooms), 'protected room')}."
-            if rooms
-            else "No room is protected yet, so nothing is refused."
-        )
+        reply.line()
+        if number:
+            reply.text(f"From now on {whom} messages are refused in ")
+            reply.text(f"{count(number, 'protected room')}.")
+        elif not rooms:
+            reply.text("No room is protected yet, so nothing is refused.")
+        if powerful:
+            reply.text(" They may moderate in " if number else "They may moderate in ")
+            self._add_names(reply, powerful)
+            reply.text(", so nothing of theirs is refused there.")
         winning = self._winning(moderation_room, entity)
         if winning is not None and winning.recommendation is Recommendation.ALLOW:
             reply.text(" But an exception in ").name(self._titles.policy_list(winning.list_id))
             reply.text(" comes first, so nothing is refused.")
         still = [room_id for room_id, members in crowd.members.items() if members]
         if still:
-            reply.line().text("I do not kick. Still a member in: ")
-            for index, room_id in enumerate(still[:MAX_SHOWN]):
-                reply.text(", " if index else "").name(self._rooms.name(room_id))
-            if len(still) > MAX_SHOWN:
-                reply.text(f" and {len(still) - MAX_SHOWN} more")
+            self._add_names(reply.line().text("I do not kick. Still a member in: "), still)
             reply.text(".")
         if crowd.unread:
             reply.line().text("Not counted:").add(crowd.not_counted(self._rooms))
         reply.line().add(blind_spot(self._rooms.ours.via))
+
+    def _add_names(self, reply: Reply, room_ids: list[str]) -> None:
+        for index, room_id in enumerate(room_ids[:MAX_SHOWN]):
+            reply.text(", " if index else "").name(self._rooms.name(room_id))
+        if len(room_ids) > MAX_SHOWN:
+            reply.text(f" and {len(room_ids) - MAX_SHOWN} more")
 
     async def unban(self, moderation_room: str, sender: str, command: Command) -> Reply:
         """Remove ban rules."""
@@ -213,8 +222,13 @@ class RuleCommands:
         value = self._moderation_rooms.get(moderation_room)
         if value is not None and value.invite_only and user_id in value.members:
             return True
-        rooms = (self._rooms.room(room_id) for room_id in self._enabled_rooms(moderation_room))
-        return any(room is not None and user_id in room.creators | room.powerful for room in rooms)
+        rooms = self._enabled_rooms(moderation_room)
+        return any(self._has_power(room_id, user_id) for room_id in rooms)
+
+    def _has_power(self, room_id: str, user_id: str) -> bool:
+        """Whether somebody is never refused in a room, since he may moderate there."""
+        room = self._rooms.room(room_id)
+        return room is not None and user_id in room.creators | room.powerful
 
     def _enabled_rooms(self, moderation_room: str) -> list[str]:
         return [

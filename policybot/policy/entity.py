@@ -23,6 +23,9 @@ _USER_GLOB = re.compile(r"@[^:]*:[0-9A-Za-z.:*?\[\]-]+|@[^:]*[0-9A-Za-z.*?-]")
 _WEB_ADDRESS = re.compile(r"(?:[a-z]+:)?//([^/?#]+)|([^/?#:]+)/", re.IGNORECASE)
 _NAME_IN_ADDRESS = re.compile(r"/([@#!][^/?#]+:[^/?#]+)")
 
+# People who know Markdown put a backslash in front of a star.
+_ESCAPED = re.compile(r"\\([*?_])")
+
 _PLAIN_QUOTES = str.maketrans("“”", '""')
 
 _HOW = (
@@ -50,7 +53,7 @@ class Entity:
 
 def parse_entity(text: str) -> Entity:
     """Read an ID, a server name, an alias, a glob of one of these, or a link."""
-    text = bare_name(text)
+    text = _ESCAPED.sub(r"\1", bare_name(text))
     if not text:
         raise InvalidEntity(f"There is no name. {_HOW}")
     linked = _linked(text)
@@ -194,7 +197,7 @@ def _linked(text: str) -> str | None:
     if link is None:
         return None
     if link.event_id is not None:
-        raise InvalidEntity(f"The link leads to an event. {_HOW}")
+        raise InvalidEntity(f"The link leads to a message, not to who sent it. {_HOW}")
     if is_glob(link.identifier):
         raise InvalidEntity(f"The link leads to no user and no room. {_HOW}")
     return link.identifier

@@ -317,6 +317,18 @@ async def test_a_ban_tells_where_it_has_an_effect(bot: Moderated) -> None:
     assert "Still a member in: “Checked”, “Removed”" in reply
 
 
+async def test_a_ban_of_somebody_with_power_tells_where_it_has_no_effect(bot: Moderated) -> None:
+    powerful = {"users": {BOT: 100, SPAMMER: 50}}
+    room_id = await bot.enabled("His", power_levels=powerful)
+    sentence = "They may moderate in “His”, so nothing of theirs is refused there."
+    reply = await bot.ask(f"!policy ban {SPAMMER}")
+    assert f"\n{sentence}\n" in reply and "From now on" not in reply
+    assert (await bot.sign(room_id)).signed
+    await bot.enabled("Other")
+    reply = await bot.ask(f"!policy ban {SPAMMER}")
+    assert f"From now on their messages are refused in 1 protected room. {sentence}" in reply
+
+
 async def test_unban_without_the_power_to_says_that_nothing_was_done(bot: Moderated) -> None:
     await bot.ask(f"!policy watch {bot.policy_list('Coffee', a=ban(SPAMMER))}")
     reply = await bot.ask(f"!policy unban {SPAMMER}")

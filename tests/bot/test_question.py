@@ -222,6 +222,30 @@ async def test_an_answer_that_came_in_time_counts(crowded: Moderated) -> None:
     assert answer.startswith("✅ Banned")
 
 
+async def test_a_question_that_was_removed_is_not_open(crowded: Moderated) -> None:
+    question = await asked(crowded, "!policy ban crowd.example")
+    event = crowded.homeserver.rooms[crowded.mods].event(question)
+    assert event is not None
+    event["content"] = {}
+    await react(crowded, question)
+    assert await after(crowded, question) == []
+    assert rules(crowded) == 0
+
+
+async def test_an_answer_that_could_not_be_checked_may_be_given_again(
+    crowded: Moderated,
+) -> None:
+    question = await asked(crowded, "!policy ban crowd.example")
+    crowded.homeserver.fault("GET", f"/event/{question}", Fault.bad_gateway())
+    await react(crowded, question)
+    (answer,) = await after(crowded, question)
+    assert answer.startswith("❌ Your homeserver does not answer")
+    assert rules(crowded) == 0
+    await react(crowded, question)
+    answers = await after(crowded, question)
+    assert len(answers) == 2 and answers[1].startswith("✅ Banned")
+
+
 async def test_a_question_does_not_outlive_a_restart(crowded: Moderated) -> None:
     question = await asked(crowded, "!policy ban crowd.example")
     other = await crowded.say("lunch?")

@@ -36,6 +36,8 @@ HASH = "!" + "a" * 43
         ("@spam:evil.org:8448", USER, "@spam:evil.org:8448"),
         ("@irc/spam:evil.org", USER, "@irc/spam:evil.org"),
         ("@spam*:evil.org", USER, "@spam*:evil.org"),
+        (r"@\*:evil.org", USER, "@*:evil.org"),
+        (r"@a\_b:evil.org", USER, "@a_b:evil.org"),
         ("@*:*", USER, "@*:*"),
         ("@spam*", USER, "@spam*"),
         ("evil.org", SERVER, "evil.org"),

@@ -1,5 +1,6 @@
 """The question before a risky command, and who may answer it."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -319,6 +320,18 @@ async def test_the_bots_own_reaction_may_fail(crowded: Moderated) -> None:
     assert answer.startswith("✅ Banned")
 
 
+async def test_the_bots_own_reaction_holds_nothing_up(crowded: Moderated) -> None:
+    """Under a send limit it may take long."""
+    crowded.homeserver.gate("PUT", "/send/m.reaction")
+    question = await asked(crowded, "!policy ban crowd.example")
+    await react(crowded, question)
+    (answer,) = await after(crowded, question)
+    assert answer.startswith("✅ Banned")
+    assert reactions(crowded, question) == ["✅"]  # the moderator's
+    await crowded.stop()
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "offer an answer"]
+
+
 async def test_a_question_that_cannot_be_sent_is_not_open(crowded: Moderated) -> None:
     crowded.homeserver.fault("PUT", "/send/m.room.message", Fault(403, "M_FORBIDDEN"))
     await crowded.say("!policy ban crowd.example")
@@ -351,6 +364,17 @@ async def test_moderation_and_reports_rooms_are_protected_after_a_yes(
         # repairing it is no new decision
         assert (await moderated.ask(f"!policy enable {room_id}")).startswith("✅")
     assert (await moderated.ask("!policy disable all")).count("The policy server is out of") == 2
+
+
+async def test_who_agrees_needs_the_power_that_who_asks_would_need(moderated: Moderated) -> None:
+    """With several moderation rooms the state event is set for those only who may set it."""
+    second = moderated.homeserver.create_room(MALLORY, members=[BOT])
+    moderated.settings["moderation_rooms"] = [moderated.mods, second]
+    await moderated.start()
+    question = await asked(moderated, f"!policy enable {moderated.mods}")
+    await react(moderated, question, BOB)
+    (answer,) = await after(moderated, question)
+    assert answer.startswith("❌ You may not set the policy server of that room yourself")
 
 
 async def test_a_protected_moderation_room_is_answered_with_a_new_database(

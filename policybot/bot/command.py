@@ -251,8 +251,11 @@ def message_text(content: Mapping[str, Any]) -> str | None:
         content.get("format") == "org.matrix.custom.html"
         and isinstance(html, str)
         and ("matrix.to/#/" in html or "matrix:" in html)
-        and len(html) <= 4 * MAX_COMMAND_CHARACTERS
     ):
+        if len(html) > 4 * MAX_COMMAND_CHARACTERS:
+            # Not the body: in it a mention is a name that its bearer has chosen, and may have
+            # made so long. As a command this is refused for its length.
+            return html
         parser = _Mentions(emphasis=next((mark for mark in "*_" if mark in body), ""))
         parser.feed(html)
         parser.close()

@@ -166,7 +166,14 @@ def content(**fields: Any) -> dict[str, Any]:
         ),
         ({"body": "[x](https://spam.example)"}, "[x](https://spam.example)"),
         ({"format": "org.matrix.custom.html", "formatted_body": 7}, "body"),
-        ({"format": "org.matrix.custom.html", "formatted_body": PILL + "x" * 20_000}, "body"),
+        (
+            {
+                "body": "!policy ban @innocent:example.org " + '"' * 3_000,
+                "format": "org.matrix.custom.html",
+                "formatted_body": f"!policy ban {PILL}" + "&quot;" * 3_000,
+            },
+            f"!policy ban {PILL}" + "&quot;" * 3_000,
+        ),
         ({"body": "> <@a:b> !policy disable all\n> more\n\n!policy help"}, "\n!policy help"),
         ({"msgtype": "m.notice"}, None),
         ({"msgtype": ["m.text"]}, None),

@@ -15,7 +15,7 @@ from .complaints import Complaints
 
 logger = logging.getLogger(__name__)
 
-MAX_WAITING = 10_000
+MAX_WAITING = 2_000
 STOP_TIMEOUT_S = 5.0
 
 

@@ -14,6 +14,9 @@ DAY_MS = 24 * 60 * 60 * 1000
 LONGEST_VALIDITY_MS = 7 * DAY_MS
 GRACE_MS = 7 * DAY_MS
 
+# A document may hold almost 300 keys, and whoever likes has many servers.
+AVERAGE_KEYS = 10
+
 # Beside the newest document: older ones that have a key which the newest one has not.
 MAX_OLDER_DOCUMENTS = 3
 
@@ -30,6 +33,11 @@ class KnownDocument:
     def fetched(cls, keys: ServerKeys, fetched_ts: int) -> "KnownDocument":
         """A document that was fetched at that time (milliseconds since 1970)."""
         return cls(keys, fetched_ts, min(keys.valid_until_ts, fetched_ts + LONGEST_VALIDITY_MS))
+
+    @property
+    def key_count(self) -> int:
+        """How many keys it holds, in use or retired."""
+        return len(self.keys.verify_keys) + len(self.keys.old_verify_keys)
 
     def has(self, key_id: str) -> bool:
         """Whether the key is here, in use or retired."""
@@ -59,6 +67,11 @@ class KnownServer:
         self.newest = document
         self.older: tuple[KnownDocument, ...] = ()
         self.refresh_failed = False
+
+    @property
+    def key_count(self) -> int:
+        """How many keys its documents hold."""
+        return self.newest.key_count + sum(old.key_count for old in self.older)
 
     def take(self, document: KnownDocument) -> bool:
         """Take in a document that was fetched; True if it is the newest now."""
@@ -120,10 +133,14 @@ class KnownServer:
 
 
 class KnownKeys:
-    """The servers that are known, at most ``size``; the one not looked up for longest goes."""
+    """The servers that are known, at most ``size``, with ten times as many keys.
+
+    The one not looked up for longest goes first.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self._key_count = 0
         self._servers: OrderedDict[str, KnownServer] = OrderedDict()
 
     def __len__(self) -> int:
@@ -139,12 +156,19 @@ class KnownKeys:
     def take(self, server_name: str, document: KnownDocument) -> bool:
         """Take in a document that was fetched; True if it is the newest of its server now."""
         server = self.get(server_name)
-        if server is not None:
-            return server.take(document)
-        self._servers[server_name] = KnownServer(document)
-        if len(self._servers) > self._size:
-            self._servers.popitem(last=False)
-        return True
+        if server is None:
+            server, newest = KnownServer(document), True
+            self._servers[server_name] = server
+        else:
+            self._key_count -= server.key_count
+            newest = server.take(document)
+        self._key_count += server.key_count
+        while len(self._servers) > self._size or (
+            self._key_count > AVERAGE_KEYS * self._size and len(self._servers) > 1
+        ):
+            _, gone = self._servers.popitem(last=False)
+            self._key_count -= gone.key_count
+        return newest
 
     def in_grace(self, now_ms: int) -> int:
         """How many servers live on a document that is past its end."""

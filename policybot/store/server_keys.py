@@ -10,6 +10,9 @@ from policybot.protocol.canonical_json import JsonObject
 
 from .transaction import transact
 
+KEPT = 10_000
+SAVES_BETWEEN_REMOVALS = 500
+
 
 class FetchedServerKeys(Protocol):
     """What is saved of one server. Times are milliseconds since 1970."""
@@ -35,10 +38,12 @@ class StoredServerKeys:
 
 
 class ServerKeyTable:
-    """One document per server."""
+    """One document per server, of the ``kept`` servers fetched last and a few more."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, kept: int = KEPT) -> None:
         self._db = db
+        self._kept = kept
+        self._saves = 0
 
     async def load(self, limit: int) -> list[StoredServerKeys]:
         """The documents of at most ``limit`` servers, the latest fetched first. What was fetched
@@ -48,8 +53,8 @@ class ServerKeyTable:
             ORDER BY fetched_ts DESC LIMIT $1""",
             limit,
         )
-        if rows and len(rows) == limit:
-            await self._remove_before(rows[-1]["fetched_ts"])
+        if len(rows) == limit:
+            await self._remove_all_but(limit)
         return [
             StoredServerKeys(
                 server_name=row["server_name"],
@@ -61,7 +66,8 @@ class ServerKeyTable:
         ]
 
     async def save(self, keys: FetchedServerKeys) -> None:
-        """Put the document in the place of the one that its server had."""
+        """Put the document in the place of the one that its server had. Now and then what was
+        fetched longest ago is removed as well."""
         document = json.dumps(keys.document, separators=(",", ":"))
 
         async def write(conn: Connection) -> None:
@@ -79,9 +85,19 @@ class ServerKeyTable:
             )
 
         await transact(self._db, write)
+        self._saves += 1
+        if self._saves % SAVES_BETWEEN_REMOVALS == 0:
+            await self._remove_all_but(self._kept)
 
-    async def _remove_before(self, fetched_ts: int) -> None:
+    async def _remove_all_but(self, latest: int) -> None:
         async def write(conn: Connection) -> None:
-            await conn.execute("DELETE FROM server_keys WHERE fetched_ts < $1", fetched_ts)
+            await conn.execute(
+                """DELETE FROM server_keys WHERE fetched_ts < (
+                    SELECT MIN(fetched_ts) FROM (
+                        SELECT fetched_ts FROM server_keys ORDER BY fetched_ts DESC LIMIT $1
+                    ) AS latest
+                )""",
+                latest,
+            )
 
         await transact(self._db, write)

@@ -135,3 +135,23 @@ def test_the_server_not_looked_up_for_longest_is_forgotten() -> None:
     a.refresh_failed = True
     assert servers.in_grace(NOW) == 0
     assert servers.in_grace(NOW + DAY_MS + 1) == 1
+
+
+def test_servers_with_many_keys_leave_room_for_fewer() -> None:
+    servers = KnownKeys(3)
+    many = {f"ed25519:{number}": (B, NOW) for number in range(20)}
+    for name in ("1.example", "2.example"):
+        servers.take(name, known(NOW))
+    servers.take("many.example", known(NOW, old=many))
+    assert len(servers) == 3
+    servers.take("1.example", known(NOW + 1, old=many))
+    assert servers.get("1.example") is not None
+    assert servers.get("2.example") is servers.get("many.example") is None
+    # What went no longer counts.
+    for name in ("3.example", "4.example"):
+        servers.take(name, known(NOW))
+    assert len(servers) == 3
+    # One alone may have more.
+    alone = KnownKeys(1)
+    alone.take("many.example", known(NOW, old=many))
+    assert len(alone) == 1

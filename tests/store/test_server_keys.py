@@ -1,5 +1,7 @@
+import pytest
 from mautrix.util.async_db import Database
 
+from policybot.store import server_keys
 from policybot.store.server_keys import ServerKeyTable, StoredServerKeys
 
 
@@ -23,3 +25,14 @@ async def test_the_table_is_bounded_by_loading(db: Database) -> None:
     latest = [keys(f"{number}.example.org", number) for number in (4, 3, 2)]
     assert await table.load(3) == latest
     assert await table.load(10) == latest
+
+
+async def test_the_table_is_bounded_by_saving(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_keys, "SAVES_BETWEEN_REMOVALS", 4)
+    table = ServerKeyTable(db, kept=3)
+    for number in range(9):
+        await table.save(keys(f"{number}.example.org", number))
+    names = [row.server_name[0] for row in await table.load(100)]
+    assert names == ["8", "7", "6", "5"]

@@ -25,6 +25,7 @@ from .config import Config
 from .endpoint.routes import PolicyRoutes
 from .endpoint.sign import FailureAnswer, SignUseCase
 from .federation.client import HttpClient
+from .federation.direct_keys import DirectKeys
 from .federation.key_ring import KeyRing
 from .federation.notary import Notary
 from .policy.rule_store import RuleStore
@@ -99,7 +100,8 @@ class App:
         name = config.policy_server.name
         self._http = HttpClient()
         self._notary = Notary(account.homeserver_url, name, self._http)
-        self._keys = KeyRing(self._notary, ServerKeyTable(database), clock)
+        self._direct = DirectKeys.guarded(config.federation.allow_networks, clock)
+        self._keys = KeyRing(self._notary, ServerKeyTable(database), clock, self._direct)
 
     # -- building --------------------------------------------------------------------------------
 
@@ -191,7 +193,7 @@ class App:
             settings,
             self._shared,
             endpoint=EndpointProbe(server.name, server.public_url, instance_id, self._http),
-            keys=NotaryKeys(self._notary, self._keys),
+            keys=NotaryKeys(self._notary, self._keys, self._direct),
             condition=self._condition,
             clock=self._clock,
             pace=self._pace,
@@ -308,7 +310,7 @@ class App:
             )
         keys = self._keys.status()
         if keys.notary_fault:
-            faults.append(f"Keys of other servers do not come: {keys.notary_fault}")
+            faults.append(f"The homeserver does not deliver keys of others: {keys.notary_fault}.")
         if keys.in_grace:
             faults.append(f"{keys.in_grace:,} servers live on expired keys.")
         counts = self._use_case.counts

@@ -4,6 +4,7 @@ import asyncio
 
 from .bot.room_protection import EndpointFault
 from .federation.client import HttpClient
+from .federation.direct_keys import DirectKeys
 from .federation.key_ring import KeyRing
 from .federation.notary import Notary
 from .federation.probe import ProbeOutcome, check_key_delivery, probe_endpoint
@@ -34,13 +35,20 @@ class EndpointProbe:
 class NotaryKeys:
     """The keys of the servers in a room."""
 
-    def __init__(self, notary: Notary, keys: KeyRing) -> None:
+    def __init__(self, notary: Notary, keys: KeyRing, direct: DirectKeys) -> None:
         self._notary = notary
         self._keys = keys
+        self._direct = direct
 
     async def check_delivery(self, servers: tuple[str, ...]) -> str | None:
-        """What keeps keys from coming, or None. ``servers``: those with most members first."""
-        return await check_key_delivery(self._notary, *servers[:KEY_CHECK_SERVERS])
+        """What keeps keys from coming, or None: neither the homeserver delivers them nor the
+        servers themselves. ``servers``: those with most members first."""
+        asked = servers[:KEY_CHECK_SERVERS]
+        fault = await check_key_delivery(self._notary, *asked)
+        if fault is None:
+            return None
+        others = [server for server in asked if server != self._notary.own_name]
+        return None if await self._direct.delivers_any(others) else fault
 
     async def prefetch(self, servers: tuple[str, ...]) -> None:
         """Fetch the servers' keys in advance; it goes on behind a bounded wait."""

@@ -25,7 +25,7 @@ class RequestKeys(Protocol):
 
     def lookup(self, server: str, key_id: str, now_ms: int) -> VerifyKey | None: ...
 
-    async def fetch(self, server: str, key_id: str, timeout_s: float) -> None: ...
+    async def fetch(self, server: str, key_id: str, timeout_s: float, address: str) -> None: ...
 
 
 class CallerCheck:
@@ -76,7 +76,9 @@ class CallerCheck:
             raise BadJson(str(error)) from None
         unknown = self._verify(headers, message)
         if unknown:
-            await self._keys.fetch(first.origin, unknown[0].key_id, deadline.left())
+            await self._keys.fetch(
+                first.origin, unknown[0].key_id, deadline.left(), deadline.address()
+            )
             unknown = self._verify(unknown, message)
         if unknown is None:
             return

@@ -11,11 +11,13 @@ Specification: RFC 9112.
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol, cast
 
 import httptools
 
+from .calling_address import calling_address
 from .errors import BadRequest, CodedBody, HeadTooLarge, MatrixError, TooLarge, TooSlow
 from .exchange import CODED_BODY, MAX_BODY_BYTES, TOO_LARGE, Endpoint, Request, Response
 
@@ -26,7 +28,9 @@ _STATUS_LINES = {
     status: f"HTTP/1.1 {status} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
 }
 _NEVER = float("inf")
-_READ = frozenset({b"authorization", b"content-encoding", b"content-length", b"expect"})
+_READ = frozenset(
+    {b"authorization", b"content-encoding", b"content-length", b"expect", b"x-forwarded-for"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class Connection(asyncio.Protocol):
         """The caller is connected."""
         # uvloop's transports do not inherit from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if peer else ""
         self._set_deadline()
         self._keeper.opened(self)
 
@@ -138,6 +144,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._target = self._body = b""
         self._authorization: list[str] = []
+        self._forwarded: list[str] = []
         self._expects = False
         if self.task is None:
             self._set_deadline()
@@ -155,6 +162,8 @@ class Connection(asyncio.Protocol):
             return
         if name == b"authorization":
             self._authorization.append(value.decode("latin-1"))
+        elif name == b"x-forwarded-for":
+            self._forwarded.append(value.decode("latin-1"))
         elif name == b"content-length":
             if len(value) > 10 or int(value) > MAX_BODY_BYTES:
                 raise TooLarge(TOO_LARGE)
@@ -186,6 +195,7 @@ class Connection(asyncio.Protocol):
             target=self._target.decode("latin-1"),
             authorization=self._authorization,
             body=self._body,
+            address=partial(calling_address, self._peer, self._forwarded),
         )
         self._take(request, self._parser.should_keep_alive())
 

@@ -1,6 +1,6 @@
 """One HTTP exchange in the form that every web server can carry: values in, values out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
@@ -19,12 +19,14 @@ CODED_BODY = "The request body must not be compressed."
 
 class Request(NamedTuple):
     """What a caller sent. ``target`` is the request target exactly as sent, since the caller
-    signed it; ``authorization`` holds each Authorization header."""
+    signed it; ``authorization`` holds each Authorization header. ``address`` finds out the calling
+    address, empty if it is not known."""
 
     method: str
     target: str
     authorization: Sequence[str]
     body: bytes
+    address: Callable[[], str] = str
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ class EventKeys(Protocol):
         self, server: str, key_id: str, origin_server_ts: int, strict: bool
     ) -> VerifyKey | None: ...
 
-    async def fetch(self, server: str, key_id: str, timeout_s: float) -> None: ...
+    async def fetch(self, server: str, key_id: str, timeout_s: float, address: str) -> None: ...
 
 
 class SenderSignature(StrEnum):
@@ -54,7 +54,9 @@ class SenderCheck:
         result = self._verify(pdu, message, signatures)
         if result is SenderSignature.UNCHECKED:
             key_id = next(iter(signatures))
-            await self._keys.fetch(pdu.sender_server, key_id, min(self._wait, deadline.left()))
+            await self._keys.fetch(
+                pdu.sender_server, key_id, min(self._wait, deadline.left()), deadline.address()
+            )
             result = self._verify(pdu, message, signatures)
         return result
 

@@ -158,7 +158,7 @@ class SignUseCase:
             pdu = parse_pdu(event, room.version, room_id, body)
         except InvalidPdu as error:
             raise BadJson(str(error)) from None
-        deadline = Deadline(self._waits.keys)
+        deadline = Deadline(self._waits.keys, request.address)
         try:
             await self._caller.authenticate(request, headers, body, deadline)
             return await self._answer(pdu, headers[0].origin, deadline)

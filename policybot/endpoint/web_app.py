@@ -1,9 +1,12 @@
 """The endpoint as an aiohttp application: for a web server that is given to us, and for a listener
 of our own where httptools is not installed."""
 
+from functools import partial
+
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from .calling_address import calling_address
 from .errors import CodedBody, MatrixError, NotJson, TooLarge
 from .exchange import (
     CODED_BODY,
@@ -25,6 +28,11 @@ def application(endpoint: Endpoint) -> web.Application:
                 target=received.raw_path,
                 authorization=received.headers.getall(hdrs.AUTHORIZATION, ()),
                 body=await _read(received),
+                address=partial(
+                    calling_address,
+                    received.remote or "",
+                    received.headers.getall(hdrs.X_FORWARDED_FOR, ()),
+                ),
             )
         except MatrixError as error:
             response = endpoint.refuse(error)

@@ -15,6 +15,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from ..protocol.canonical_json import InvalidJson, parse_json
+from .address_guard import AddressGuard, AddressRefused, GuardedResolver
 
 DEFAULT_TIMEOUT_S = 10.0
 DEFAULT_LIMIT = 64 * 1024
@@ -45,7 +46,8 @@ class HttpClient:
     """Asks servers over HTTP; redirects are handed back and not followed.
 
     ``ssl_context`` is what certificates are checked with (None: Python's default, which honours
-    ``SSL_CERT_FILE``); ``resolver`` finds addresses (None: the system does).
+    ``SSL_CERT_FILE``); ``resolver`` finds addresses (None: the system does). With a ``guard``
+    only addresses that it allows are connected to, for URLs that strangers choose.
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class HttpClient:
         *,
         ssl_context: ssl.SSLContext | None = None,
         resolver: AbstractResolver | None = None,
+        guard: AddressGuard | None = None,
         connections: int = 100,
     ) -> None:
         self._ssl_context = ssl_context
         self._resolver = resolver
+        self._guard = guard
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
@@ -113,9 +117,13 @@ class HttpClient:
     ) -> Response:
         place = _place(url)
         try:
+            parsed = URL(url, encoded=True)
+            if self._guard is not None:
+                # No resolver is asked about an address.
+                self._guard.check_literal(parsed.host or "")
             async with self._opened().request(
                 method,
-                URL(url, encoded=True),
+                parsed,
                 json=body,
                 headers=headers,
                 allow_redirects=False,
@@ -131,9 +139,12 @@ class HttpClient:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
+            resolver = self._resolver or aiohttp.ThreadedResolver()
+            if self._guard is not None:
+                resolver = GuardedResolver(resolver, self._guard)
             connector = aiohttp.TCPConnector(
                 ssl=self._ssl_context or ssl.create_default_context(),
-                resolver=self._resolver or aiohttp.ThreadedResolver(),
+                resolver=resolver,
                 limit=self._connections,
                 force_close=True,
                 use_dns_cache=False,
@@ -142,6 +153,8 @@ class HttpClient:
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "policybot", "Accept-Encoding": "identity"},
+                # Whoever compresses nevertheless may mean a thousand times as much.
+                auto_decompress=False,
                 trust_env=False,
             )
         return self._session
@@ -189,6 +202,10 @@ def _sentence(place: str, error: Exception) -> str:
             return f"{place}: this name has no address in DNS"
         case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionRefusedError):
             return f"{place} refuses the connection: nothing listens there, or a firewall says no"
+        case AddressRefused():
+            return f"{place} is not asked: {error}"
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, AddressRefused):
+            return f"{place} is not asked: {error.os_error}"
         case aiohttp.ClientConnectorError():
             return f"{place} cannot be reached: {_short(error.os_error)}"
         case aiohttp.InvalidURL() | ValueError():

@@ -1,15 +1,18 @@
-"""How keys are asked for at the notary, what is made of its answers, and what is left alone.
+"""How keys are asked for, at the notary first, what comes of it, and what is left alone.
 
 Who waits for a fetch, and how many run at a time, is the key ring's matter.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ..protocol.server_name import is_server_name
 from .client import RequestFailed, RequestTimedOut
 from .complaints import Complaints
+from .direct_keys import DirectKeys
 from .failure_memory import FailureMemory
 from .key_saver import KeySaver, StoredServerKeys
 from .known_keys import KnownDocument, KnownKeys
@@ -21,6 +24,9 @@ logger = logging.getLogger(__name__)
 # that it answers from what it has takes no time.
 ASK_TIMEOUT_S = 20.0
 READ_TIMEOUT_S = 5.0
+# Who calls waits 4 s, the sender's key has 2 s of these: enough is left for the server itself,
+# and a homeserver that has to ask the server first mostly answers sooner.
+DIRECT_AFTER_S = 1.0
 
 FIRST_WAIT_MS = 30_000
 LONGEST_WAIT_MS = 600_000
@@ -37,18 +43,29 @@ _KEY_ID = re.compile(r"ed25519:[!-~]{1,247}")
 class KeyFetch:
     """Fetches keys into ``known`` and hands them to ``saver``; ``clock`` gives milliseconds.
 
+    A server whose key the notary does not deliver is asked itself (``direct``; None: never), at
+    the latest ``direct_after_s`` seconds after the notary was asked.
+
     Three kinds of failure are remembered: a server whose keys could not be had, a server whose
     good keys could not be refreshed, and a server that was asked for a key it does not have.
     """
 
     def __init__(
-        self, notary: Notary, known: KnownKeys, saver: KeySaver, clock: Callable[[], int]
+        self,
+        notary: Notary,
+        known: KnownKeys,
+        saver: KeySaver,
+        clock: Callable[[], int],
+        direct: DirectKeys | None = None,
+        direct_after_s: float = DIRECT_AFTER_S,
     ) -> None:
         self.notary_fault = ""
         self._notary = notary
         self._known = known
         self._saver = saver
         self._clock = clock
+        self._direct = direct
+        self._direct_after_s = direct_after_s
         self._failures = FailureMemory(FIRST_WAIT_MS, LONGEST_WAIT_MS, MAX_FAILURES)
         self._refreshes = FailureMemory(FIRST_WAIT_MS, LONGEST_WAIT_MS, MAX_FAILURES)
         self._unknown_keys = FailureMemory(UNKNOWN_KEY_WAIT_MS, UNKNOWN_KEY_WAIT_MS, MAX_FAILURES)
@@ -68,11 +85,13 @@ class KeyFetch:
         return not (server.valid(now) and self._refreshes.holds(server_name, now))
 
     async def one(self, server_name: str, key_id: str) -> None:
-        """Ask for a key; if what comes is not enough, for all the notary has of its server."""
+        """Get a key from the notary or, when that does not deliver it, from its server."""
         try:
             waits_at_most_ms = await self._ask(server_name, key_id)
         except Exception:
-            logger.exception("fetching the keys of %s failed", server_name)
+            self._complaints.say(
+                "fault", f"fetching the keys of {server_name} failed", exc_info=True
+            )
             waits_at_most_ms = NOTARY_FAULT_WAIT_MS
         if waits_at_most_ms is None:
             for memory in (self._failures, self._refreshes, self._unknown_keys):
@@ -81,7 +100,8 @@ class KeyFetch:
             self._remember_failure(server_name, key_id, waits_at_most_ms)
 
     async def batch(self, server_names: Sequence[str]) -> None:
-        """Get keys of servers in advance: what the notary has, and what it lacks by a fetch."""
+        """Get keys of servers in advance: what the notary has, and what it lacks by a fetch. Only
+        if the notary is away the servers themselves are asked."""
         any_key = Wanted(ANY_KEY_ID, self._clock())
         for want in (None, any_key, None):
             now = self._clock()
@@ -90,11 +110,13 @@ class KeyFetch:
                 return
             try:
                 await self._take(dict.fromkeys(missing, want))
-            except RequestTimedOut:
-                if want is None:
-                    return
-                # One slow server held up the answer; what the others gave is there to be read.
-            except RequestFailed:
+            except RequestFailed as error:
+                if want is not None and isinstance(error, RequestTimedOut):
+                    # One slow server held up the answer; what the others gave is there to be read.
+                    continue
+                async with asyncio.TaskGroup() as group:
+                    for name in missing:
+                        group.create_task(self._ask_directly(name))
                 return
 
     def overdue(self, server_name: str) -> None:
@@ -111,18 +133,56 @@ class KeyFetch:
         if old is not None and key_id in old.keys.verify_keys:
             minimum = min(max(minimum, old.keys.valid_until_ts + 1), LARGEST_TS)
             old_end_ts = old.end_ts
-        waits_at_most_ms = LONGEST_WAIT_MS
-        for want in (Wanted(key_id, minimum), None):
+
+        def got() -> bool:
+            return self._has(server_name, key_id, old_end_ts)
+
+        by_notary = asyncio.create_task(
+            self._ask_notary(server_name, Wanted(key_id, minimum), got)
+        )
+        tasks: list[asyncio.Task[Any]] = [by_notary]
+        try:
+            await asyncio.wait(tasks, timeout=self._direct_after_s)
+            if not got():
+                tasks.append(asyncio.create_task(self._ask_directly(server_name)))
+            while not got() and (waiting := [task for task in tasks if not task.done()]):
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if got():
+                return None
+            for task in tasks:
+                task.result()  # a fault of ours is not passed over
+            return by_notary.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask_notary(self, server_name: str, want: Wanted, got: Callable[[], bool]) -> int:
+        """How long to leave the server alone, at most (ms), should nobody else have the key."""
+        for each in (want, None):  # if it is not enough, all the notary has of the server
             try:
-                await self._take({server_name: want})
+                await self._take({server_name: each})
             except RequestTimedOut:
                 pass
             except RequestFailed:
-                waits_at_most_ms = NOTARY_FAULT_WAIT_MS
+                return NOTARY_FAULT_WAIT_MS
+            if got():
                 break
-            if self._has(server_name, key_id, old_end_ts):
-                return None
-        return None if self._has(server_name, key_id, old_end_ts) else waits_at_most_ms
+        return LONGEST_WAIT_MS
+
+    async def _ask_directly(self, server_name: str) -> None:
+        if self._direct is None:
+            return
+        try:
+            fetched = await self._direct.fetch(server_name)
+            now = self._clock()
+            if fetched.keys.valid_until_ts < now:
+                raise RequestFailed("they are past their end")
+        except RequestFailed as error:
+            self._complaints.say("direct", f"no keys from {server_name} itself: {error}")
+        else:
+            self._take_document(server_name, fetched, now)
+            self._clear_if_valid(server_name)
 
     async def _take(self, wanted: Mapping[str, Wanted | None]) -> None:
         """Ask the notary and take in what comes. Raises RequestFailed, after having logged it."""
@@ -138,8 +198,7 @@ class KeyFetch:
         for server_name, documents in found.items():
             for fetched in documents:
                 self._take_document(server_name, fetched, now)
-            if self._valid(server_name, now):
-                self._failures.clear(server_name)
+            self._clear_if_valid(server_name)
 
     def _take_document(self, server_name: str, fetched: FetchedKeys, now: int) -> None:
         document = KnownDocument.fetched(fetched.keys, now)
@@ -166,6 +225,10 @@ class KeyFetch:
             server.refresh_failed = True
         else:
             self._unknown_keys.record(server_name, now)
+
+    def _clear_if_valid(self, server_name: str) -> None:
+        if self._valid(server_name, self._clock()):
+            self._failures.clear(server_name)
 
     def _valid(self, server_name: str, now: int) -> bool:
         server = self._known.get(server_name)

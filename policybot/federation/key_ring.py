@@ -1,4 +1,4 @@
-"""The keys of other servers: looked up in memory, fetched by the notary, refreshed in advance.
+"""The keys of other servers: looked up in memory, fetched when missing, refreshed in advance.
 
 Requests look up without waiting. A key that is missing is fetched once for all who wait for it,
 and what failed is left alone for a while, so that a flood of made-up names costs little.
@@ -14,9 +14,11 @@ from ..protocol.server_keys import InvalidServerKeys, parse_server_keys
 from ..protocol.server_name import is_server_name
 from ..protocol.signing import VerifyKey
 from .complaints import Complaints
-from .key_fetch import KeyFetch
+from .direct_keys import DirectKeys
+from .key_fetch import DIRECT_AFTER_S, KeyFetch
 from .key_saver import KeySaver, KeyTable
 from .known_keys import KnownDocument, KnownKeys
+from .lookup_allowance import LookupAllowance
 from .notary import Notary
 
 logger = logging.getLogger(__name__)
@@ -24,10 +26,11 @@ logger = logging.getLogger(__name__)
 MAX_SERVERS = 10_000
 
 # Anybody can name servers and key IDs that nobody heard of. Refreshing what is known has turns of
-# its own, so that it does not wait behind those. The first two count what waits as well.
-MAX_FETCHING_UNKNOWN = 1_000
+# its own, so that it does not wait behind those. The first counts what waits as well.
 MAX_FETCHING = 2_000
-UNKNOWN_AT_A_TIME = 40
+UNKNOWN_AT_A_TIME = 60
+# Nobody waits longer for a key. Without this, what comes after a flood would wait behind it.
+TURN_WAIT_S = 4.0
 REFRESHES_AT_A_TIME = 10
 
 MAX_PREFETCH = 2_000
@@ -46,14 +49,29 @@ class KeyRingStatus:
 
 
 class KeyRing:
-    """Keys of other servers; ``clock`` gives milliseconds since 1970."""
+    """Keys of other servers; ``clock`` gives milliseconds since 1970.
 
-    def __init__(self, notary: Notary, table: KeyTable, clock: Callable[[], int]) -> None:
+    ``direct`` asks the servers themselves when the notary does not deliver, at the latest after
+    ``direct_after_s`` seconds; it is closed at the stop. ``allowance`` bounds what requests cause.
+    """
+
+    def __init__(
+        self,
+        notary: Notary,
+        table: KeyTable,
+        clock: Callable[[], int],
+        direct: DirectKeys | None = None,
+        *,
+        direct_after_s: float = DIRECT_AFTER_S,
+        allowance: LookupAllowance | None = None,
+    ) -> None:
         self._table = table
         self._clock = clock
         self._known = KnownKeys(MAX_SERVERS)
         self._saver = KeySaver(table)
-        self._fetcher = KeyFetch(notary, self._known, self._saver, clock)
+        self._direct = direct
+        self._allowance = LookupAllowance() if allowance is None else allowance
+        self._fetcher = KeyFetch(notary, self._known, self._saver, clock, direct, direct_after_s)
         self._complaints = Complaints(logger)
         self._running = False
         self._fetching: dict[str, asyncio.Task[None]] = {}
@@ -93,6 +111,8 @@ class KeyRing:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._saver.stop()
+        if self._direct is not None:
+            await self._direct.close()
 
     def status(self) -> KeyRingStatus:
         """How things stand now."""
@@ -123,11 +143,14 @@ class KeyRing:
         server = self._known.get(server_name)
         return None if server is None else server.event_key(key_id, origin_server_ts, strict)
 
-    async def fetch(self, server_name: str, key_id: str, timeout_s: float) -> None:
+    async def fetch(
+        self, server_name: str, key_id: str, timeout_s: float, address: str = ""
+    ) -> None:
         """Try to have the key for requests in memory; look it up afterwards.
 
-        Returns early when it is there or when it makes no sense to ask now. The fetch itself is
-        shared and goes on when the time is over for the one who waits.
+        Returns early when it is there, when it makes no sense to ask now, or when too much is
+        looked up already, in all or for the calling ``address`` (empty: not known). The fetch
+        itself is shared and goes on when the time is over for the one who waits.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
@@ -135,7 +158,7 @@ class KeyRing:
             server = self._known.get(server_name)
             if server is not None and server.request_key(key_id, self._clock()) is not None:
                 return
-            task = self._fetch_task(server_name, key_id)
+            task = self._fetch_task(server_name, key_id, address)
             if task is None:
                 return
             await asyncio.wait({task}, timeout=max(0.0, deadline - loop.time()))
@@ -161,8 +184,11 @@ class KeyRing:
             return is_server_name(server_name)
         return not server.valid(self._clock())
 
-    def _fetch_task(self, server_name: str, key_id: str) -> asyncio.Task[None] | None:
-        """The fetch of a server's keys, begun if need be; None if it makes no sense to ask now."""
+    def _fetch_task(
+        self, server_name: str, key_id: str, address: str = ""
+    ) -> asyncio.Task[None] | None:
+        """The fetch of a server's keys, begun if need be; None if it makes no sense to ask now or
+        too much is looked up already."""
         task = self._fetching.get(server_name)
         if task is not None:
             return task
@@ -170,13 +196,19 @@ class KeyRing:
             return None
         server = self._known.get(server_name)
         refresh = server is not None and key_id in server.newest.keys.verify_keys
-        if len(self._fetching) >= (MAX_FETCHING if refresh else MAX_FETCHING_UNKNOWN):
-            self._complaints.say("full", "too many servers wait for their keys to be fetched")
+        if len(self._fetching) >= MAX_FETCHING or not (
+            refresh or self._allowance.begin(address, self._clock())
+        ):
+            self._complaints.say(
+                "full", f"too many keys are looked up already, the key of {server_name} is not"
+            )
             return None
-        turns = self._refresh_turns if refresh else self._unknown_turns
-        task = self._own(self._fetch_one(server_name, key_id, turns))
+        fetch = self._refresh if refresh else self._fetch_unknown
+        task = self._own(fetch(server_name, key_id))
         self._fetching[server_name] = task
         task.add_done_callback(lambda _: self._fetching.pop(server_name, None))
+        if not refresh:
+            task.add_done_callback(lambda _: self._allowance.end(address))
         return task
 
     def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -185,9 +217,20 @@ class KeyRing:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _fetch_one(self, server_name: str, key_id: str, turns: asyncio.Semaphore) -> None:
-        async with turns:
+    async def _refresh(self, server_name: str, key_id: str) -> None:
+        async with self._refresh_turns:
             await self._fetcher.one(server_name, key_id)
+
+    async def _fetch_unknown(self, server_name: str, key_id: str) -> None:
+        try:
+            async with asyncio.timeout(TURN_WAIT_S):
+                await self._unknown_turns.acquire()
+        except TimeoutError:
+            return
+        try:
+            await self._fetcher.one(server_name, key_id)
+        finally:
+            self._unknown_turns.release()
 
     async def _fetch_batch(self, server_names: list[str]) -> None:
         async with self._batches:

@@ -44,6 +44,18 @@ class FetchedKeys:
     document: JsonObject
 
 
+def checked_keys(document: Any, server_name: str) -> FetchedKeys:
+    """Check what is said to be the keys of a server. Raises InvalidServerKeys."""
+    keys = parse_server_keys(document, server_name)
+    try:
+        size = len(canonical_json(document))
+    except InvalidJson as error:
+        raise InvalidServerKeys(str(error)) from None
+    if size > MAX_DOCUMENT_BYTES:
+        raise InvalidServerKeys(f"The server keys have more than {MAX_DOCUMENT_BYTES:,} bytes.")
+    return FetchedKeys(keys, document)
+
+
 class Notary:
     """Asks the homeserver at ``homeserver_url``, whose own server name is ``own_name``."""
 
@@ -101,11 +113,8 @@ class Notary:
 
     def _checked(self, document: JsonObject, server: str) -> FetchedKeys | None:
         try:
-            if len(canonical_json(document)) > MAX_DOCUMENT_BYTES:
-                self._complain("large", "a document of keys that is too large", server)
-                return None
-            return FetchedKeys(parse_server_keys(document, server), document)
-        except (InvalidServerKeys, InvalidJson) as error:
+            return checked_keys(document, server)
+        except InvalidServerKeys as error:
             self._complain("bad", f"keys that are not good: {str(error)[:200]}", server)
             return None
 

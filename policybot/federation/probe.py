@@ -9,8 +9,10 @@ from enum import StrEnum
 
 from ..protocol.server_name import InvalidServerName
 from .client import HttpClient, RequestFailed, RequestTimedOut, Response
+from .dns_lookup import DnsLookup
 from .notary import ANY_KEY_ID, Notary, Wanted
 from .resolve import Target, resolve
+from .well_known import WellKnown
 
 INSTANCE_HEADER = "Policybot-Instance"
 SIGN_PATH = "/_matrix/policy/v1/sign"
@@ -47,12 +49,20 @@ class ProbeResult:
 
 
 async def probe_endpoint(
-    name: str, instance_id: str, client: HttpClient, public_url: str | None = None
+    name: str,
+    instance_id: str,
+    client: HttpClient,
+    public_url: str | None = None,
+    dns: DnsLookup | None = None,
 ) -> ProbeResult:
-    """Ask the server ``name`` as another server would, or ``public_url`` if that is given."""
+    """Ask the server ``name`` as another server would, or ``public_url`` if that is given.
+
+    What was found before does not count: who asks has often just changed it. ``dns`` is asked for
+    SRV records (None: as the system asks).
+    """
     if public_url is None:
         try:
-            target = await resolve(name, client)
+            target = (await resolve(name, WellKnown(client), dns or DnsLookup()))[0]
         except InvalidServerName:
             return ProbeResult(ProbeOutcome.UNREACHABLE, f"{name!r} is not a server name.", "")
         headers, hostname = {"Host": target.host_header}, target.server_hostname
@@ -77,8 +87,8 @@ def _unreachable(name: str, target: Target | None, error: RequestFailed) -> str:
     text = f"{error}."
     if target is not None and target.guessed:
         text += (
-            f" (https://{name}/.well-known/matrix/server names no other place, and SRV records"
-            " are not looked up: policy_server.public_url can say where to ask.)"
+            f" (https://{name}/.well-known/matrix/server names no other place, and there is no SRV"
+            " record: policy_server.public_url can say where to ask.)"
         )
     return text
 

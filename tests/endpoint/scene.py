@@ -139,6 +139,7 @@ class Scene:
         contact: str | None = None,
         keep_text: bool = True,
         verdicts: Any = None,
+        keys: Any = None,
     ) -> None:
         self.rooms = {ROOM: protected()}
         self.moderation_rooms = {
@@ -158,7 +159,7 @@ class Scene:
             rooms=self.rooms,
             moderation_rooms=self.moderation_rooms,
             rules=self.rules,
-            keys=self.keys,
+            keys=self.keys if keys is None else keys,
             verdicts=self.verdicts if verdicts is None else verdicts,
             clock=lambda: NOW,
             contact=contact,

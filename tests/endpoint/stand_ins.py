@@ -13,14 +13,16 @@ class Keys:
 
     ``known`` are in memory. A fetch brings what is in ``arriving``; it is over at once, or after
     ``hold`` not before the test calls ``release`` or the time is over. ``waits`` has the bound
-    that each fetch was given, in order. A request that does not fetch its caller's key has come
-    as far as it gets when it is counted in ``lookups``.
+    that each fetch was given, in order, and ``addresses`` the address that it is charged to. A
+    request that does not fetch its caller's key has come as far as it gets when it is counted in
+    ``lookups``.
     """
 
     known: dict[tuple[str, str], VerifyKey] = field(default_factory=dict)
     arriving: dict[tuple[str, str], VerifyKey] = field(default_factory=dict)
     fetched: list[tuple[str, str]] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
     asked: list[tuple[str, str, int, bool]] = field(default_factory=list)
     lookups: int = 0
     broken: bool = False
@@ -50,9 +52,10 @@ class Keys:
         self.asked.append((server, key_id, origin_server_ts, strict))
         return self.known.get((server, key_id))
 
-    async def fetch(self, server: str, key_id: str, timeout_s: float) -> None:
+    async def fetch(self, server: str, key_id: str, timeout_s: float, address: str = "") -> None:
         self.fetched.append((server, key_id))
         self.waits.append(timeout_s)
+        self.addresses.append(address)
         if self.held:
             try:
                 async with asyncio.timeout(None if self.patient else timeout_s):

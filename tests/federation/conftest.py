@@ -3,8 +3,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from policybot.federation.client import HttpClient
+from policybot.federation.dns_lookup import DnsLookup
 
 from .authority import Authority
+from .dns_server import DnsServer, lookup_at, serving_dns
 from .servers import Addresses
 
 
@@ -22,3 +24,20 @@ def addresses() -> Addresses:
 async def client(authority: Authority, addresses: Addresses) -> AsyncIterator[HttpClient]:
     async with HttpClient(ssl_context=authority.client_context(), resolver=addresses) as client:
         yield client
+
+
+@pytest.fixture
+async def dns_and_lookup() -> AsyncIterator[tuple[DnsServer, DnsLookup]]:
+    async with serving_dns() as (server, port):
+        yield server, lookup_at(port)
+
+
+@pytest.fixture
+def dns_server(dns_and_lookup: tuple[DnsServer, DnsLookup]) -> DnsServer:
+    return dns_and_lookup[0]
+
+
+@pytest.fixture
+def dns(dns_and_lookup: tuple[DnsServer, DnsLookup]) -> DnsLookup:
+    """Asks ``dns_server``."""
+    return dns_and_lookup[1]

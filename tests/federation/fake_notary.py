@@ -49,12 +49,14 @@ def document(
 
 class FakeNotary:
     """``servers`` holds what other servers publish now, or None for one that is away;
-    ``gates`` the servers that answer only when the event is set."""
+    ``gates`` the servers that answer only when the event is set; ``held`` is the same for all
+    questions to the notary."""
 
     def __init__(self, own: JsonObject) -> None:
         self.own = own
         self.servers: dict[str, JsonObject | None] = {}
         self.gates: dict[str, asyncio.Event] = {}
+        self.held: asyncio.Event | None = None
         self.questions: list[JsonObject] = []
         self.fetched: list[str] = []
         self.lie: web.Response | None = None
@@ -80,6 +82,8 @@ class FakeNotary:
     async def _query(self, request: web.Request) -> web.Response:
         wanted = (await request.json())["server_keys"]
         self.questions.append(wanted)
+        if self.held is not None:
+            await self.held.wait()
         if self.lie is not None:
             return web.Response(
                 status=self.lie.status, body=self.lie.body, content_type="application/json"

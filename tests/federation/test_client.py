@@ -1,4 +1,5 @@
 import asyncio
+import zlib
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,22 @@ async def test_an_authority_named_in_the_environment_is_trusted(
         async with HttpClient() as client:
             response = await client.get_json(f"https://127.0.0.1:{port}/")
     assert response.status == 404
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_what_is_compressed_unasked_is_not_unpacked(
+    client: HttpClient, encoding: str
+) -> None:
+    asked = []
+
+    async def bomb(request: web.Request) -> web.Response:
+        asked.append(request.headers["Accept-Encoding"])
+        body = zlib.compress(b" " * 20_000_000 + b"{}", wbits=31 if encoding == "gzip" else 15)
+        return web.Response(body=body, headers={"Content-Encoding": encoding})
+
+    app = web.Application()
+    app.router.add_get("/", bomb)
+    async with serving(app) as port:
+        response = await client.get_json(f"http://127.0.0.1:{port}/")
+        assert response.json is None
+        assert asked == ["identity"]

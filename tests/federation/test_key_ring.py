@@ -1,7 +1,6 @@
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
@@ -10,35 +9,17 @@ from policybot.federation import key_fetch, key_ring
 from policybot.federation.client import HttpClient
 from policybot.federation.key_ring import KeyRing
 from policybot.federation.key_saver import StoredServerKeys
+from policybot.federation.lookup_allowance import LookupAllowance, LookupLimits
 from policybot.federation.notary import Notary
 from policybot.protocol.signing import SigningKey
 
 from .fake_notary import DAY, HOUR, NOW, OWN_NAME, Clock, FakeNotary, document
+from .rings import Table, running
 from .servers import serving, until
 
 KEY, NEW_KEY = SigningKey.generate(), SigningKey.generate()
 GOOD = document("a.example", ("ed25519:a", KEY))
 SECOND, MINUTE = 1_000, 60_000
-
-
-class Table:
-    def __init__(self) -> None:
-        self.rows: dict[str, StoredServerKeys] = {}
-
-    async def load(self, limit: int) -> Iterable[StoredServerKeys]:
-        return list(self.rows.values())[:limit]
-
-    async def save(self, keys: StoredServerKeys) -> None:
-        self.rows[keys.server_name] = keys
-
-
-@asynccontextmanager
-async def running(ring: KeyRing) -> AsyncIterator[None]:
-    await ring.start()
-    try:
-        yield
-    finally:
-        await ring.stop()
 
 
 @pytest.fixture
@@ -415,8 +396,9 @@ async def test_a_refresh_does_not_wait_behind_what_nobody_heard_of(
     notary: Notary, fake: FakeNotary, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_ring, "UNKNOWN_AT_A_TIME", 3)
-    monkeypatch.setattr(key_ring, "MAX_FETCHING_UNKNOWN", 10)
-    ring = KeyRing(notary, Table(), clock)
+    ring = KeyRing(
+        notary, Table(), clock, allowance=LookupAllowance(together=LookupLimits(10, 100, 1))
+    )
     async with running(ring):
         assert await fetched(ring, clock)
         names = [f"{number}.example" for number in range(12)]
@@ -437,10 +419,11 @@ async def test_a_refresh_does_not_wait_behind_what_nobody_heard_of(
 
 
 async def test_too_many_servers_are_refused_at_once(
-    notary: Notary, fake: FakeNotary, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    notary: Notary, fake: FakeNotary, clock: Clock
 ) -> None:
-    monkeypatch.setattr(key_ring, "MAX_FETCHING_UNKNOWN", 5)
-    ring = KeyRing(notary, Table(), clock)
+    ring = KeyRing(
+        notary, Table(), clock, allowance=LookupAllowance(together=LookupLimits(5, 100, 1))
+    )
     async with running(ring):
         names = [f"{number}.example" for number in range(8)]
         for name in names:
@@ -450,6 +433,23 @@ async def test_too_many_servers_are_refused_at_once(
         for name in names[5:]:
             await ring.fetch(name, "ed25519:a", 3600)
         assert sorted(ring._fetching) == names[:5]
+
+
+async def test_who_gets_no_turn_in_time_is_let_go_and_not_taken_for_failed(
+    notary: Notary, fake: FakeNotary, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_ring, "UNKNOWN_AT_A_TIME", 1)
+    monkeypatch.setattr(key_ring, "TURN_WAIT_S", 0.02)
+    gate = fake.gates["slow.example"] = asyncio.Event()
+    ring = KeyRing(notary, Table(), clock)
+    async with running(ring):
+        await ring.fetch("slow.example", "ed25519:a", 0)
+        await until(lambda: fake.asking == 1)
+        assert not await fetched(ring, clock)
+        assert list(ring._fetching) == ["slow.example"]
+        gate.set()
+        await settled(ring)
+        assert await fetched(ring, clock)
 
 
 async def test_keys_survive_a_restart(

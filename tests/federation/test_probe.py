@@ -5,6 +5,7 @@ from aiohttp import web
 
 from policybot.federation import probe
 from policybot.federation.client import HttpClient
+from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.notary import Notary
 from policybot.federation.probe import (
     ProbeOutcome,
@@ -27,6 +28,7 @@ async def probed(
     client: HttpClient,
     authority: Authority,
     addresses: Addresses,
+    dns: DnsLookup,
     status: int,
     headers: dict[str, str],
     body: str = "{}",
@@ -41,16 +43,16 @@ async def probed(
     app.router.add_post("/_matrix/policy/v1/sign", answer)
     async with serving(app, authority.server_context(NAME)) as port:
         addresses.ports[NAME, 8448] = port
-        result = await probe_endpoint(NAME, "me", client)
+        result = await probe_endpoint(NAME, "me", client, dns=dns)
     assert asked == [(NAME, None, {})]
     assert result.address == f"https://{NAME}:8448/_matrix/policy/v1/sign"
     return result
 
 
 async def test_our_endpoint(
-    client: HttpClient, authority: Authority, addresses: Addresses
+    client: HttpClient, authority: Authority, addresses: Addresses, dns: DnsLookup
 ) -> None:
-    result = await probed(client, authority, addresses, 401, OURS)
+    result = await probed(client, authority, addresses, dns, 401, OURS)
     assert result.ok
     assert result.text == ""
 
@@ -78,19 +80,20 @@ async def test_not_our_endpoint(
     client: HttpClient,
     authority: Authority,
     addresses: Addresses,
+    dns: DnsLookup,
     status: int,
     headers: dict[str, str],
     body: str,
     words: str,
 ) -> None:
-    result = await probed(client, authority, addresses, status, headers, body)
+    result = await probed(client, authority, addresses, dns, status, headers, body)
     assert result.outcome is ProbeOutcome.NOT_OURS
     assert words in result.text
     assert result.text.startswith(result.address)
 
 
 async def test_a_delegated_name_is_asked_as_others_ask_it(
-    client: HttpClient, authority: Authority, addresses: Addresses
+    client: HttpClient, authority: Authority, addresses: Addresses, dns: DnsLookup
 ) -> None:
     async def endpoint(request: web.Request) -> web.Response:
         assert request.host == "hs.example.org:4443"
@@ -108,7 +111,7 @@ async def test_a_delegated_name_is_asked_as_others_ask_it(
     ):
         addresses.ports[NAME, 443] = delegating_port
         addresses.ports["hs.example.org", 4443] = port
-        result = await probe_endpoint(NAME, "me", client)
+        result = await probe_endpoint(NAME, "me", client, dns=dns)
     assert result == ProbeResult(
         ProbeOutcome.OK, "", "https://hs.example.org:4443/_matrix/policy/v1/sign"
     )
@@ -125,8 +128,10 @@ async def test_a_given_address_is_asked_instead(client: HttpClient) -> None:
     assert result.ok
 
 
-async def test_unreachable(client: HttpClient, authority: Authority, addresses: Addresses) -> None:
-    result = await probe_endpoint(NAME, "me", client)
+async def test_unreachable(
+    client: HttpClient, authority: Authority, addresses: Addresses, dns: DnsLookup
+) -> None:
+    result = await probe_endpoint(NAME, "me", client, dns=dns)
     assert result.outcome is ProbeOutcome.UNREACHABLE
     assert "has no address in DNS" in result.text
     assert "policy_server.public_url" in result.text

@@ -5,36 +5,38 @@ import pytest
 from aiohttp import web
 
 from policybot.federation.client import HttpClient
+from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.resolve import Target, resolve
+from policybot.federation.well_known import WellKnown
 from policybot.protocol.server_name import InvalidServerName
 
 from .authority import Authority
+from .dns_server import DnsServer
 from .servers import Addresses, serving
 
 NAME = "policy.example.org"
 GUESS = Target(f"https://{NAME}:8448", NAME, NAME, guessed=True)
 
 
-@asynccontextmanager
-async def well_known(
-    authority: Authority, addresses: Addresses, **answers: web.Response
-) -> AsyncIterator[list[str]]:
-    """Answers by the last part of the path; gives the hosts and paths that were asked."""
-    asked: list[str] = []
+@pytest.fixture
+async def well_known(client: HttpClient) -> WellKnown:
+    return WellKnown(client)
 
-    async def answer(request: web.Request) -> web.Response:
-        asked.append(request.host + request.raw_path)
-        given = answers.get(request.path.rsplit("/", 1)[-1])
-        if given is None:
-            return web.Response(status=404)
-        return web.Response(status=given.status, body=given.body, headers=given.headers)
+
+@asynccontextmanager
+async def delegating(
+    authority: Authority, addresses: Addresses, name: object
+) -> AsyncIterator[None]:
+    """While it lasts, ``NAME`` says that it is to be asked as ``name``."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"m.server": name})
 
     app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    async with serving(app, authority.server_context(NAME, "www.example.org")) as port:
-        for host in (NAME, "www.example.org"):
-            addresses.ports[host, 443] = port
-        yield asked
+    app.router.add_get("/.well-known/matrix/server", answer)
+    async with serving(app, authority.server_context(NAME)) as port:
+        addresses.ports[NAME, 443] = port
+        yield
 
 
 @pytest.mark.parametrize(
@@ -45,102 +47,83 @@ async def well_known(
         ("192.0.2.1:80", Target("https://192.0.2.1:80", "192.0.2.1:80", "192.0.2.1")),
         ("[2001:db8::1]", Target("https://[2001:db8::1]:8448", "[2001:db8::1]", "2001:db8::1")),
         ("[::1]:9", Target("https://[::1]:9", "[::1]:9", "::1")),
-        (
-            "nowhere.example",
-            Target("https://nowhere.example:8448", "nowhere.example", "nowhere.example", True),
-        ),
     ],
 )
-async def test_names_that_need_no_answer(client: HttpClient, name: str, target: Target) -> None:
-    assert await resolve(name, client) == target
+async def test_names_that_need_no_question(
+    well_known: WellKnown, dns: DnsLookup, dns_server: DnsServer, name: str, target: Target
+) -> None:
+    assert await resolve(name, well_known, dns) == (target,)
+    assert dns_server.questions == []
+
+
+async def test_a_name_of_which_nothing_is_known(
+    well_known: WellKnown, dns: DnsLookup, dns_server: DnsServer
+) -> None:
+    assert await resolve(NAME, well_known, dns) == (GUESS,)
+    assert sorted(dns_server.questions) == [
+        (f"_matrix-fed._tcp.{NAME}", "SRV"),
+        (f"_matrix._tcp.{NAME}", "SRV"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a.example:", "@a:b", "a.example:0", "[::1"])
-async def test_what_is_no_server_name(client: HttpClient, name: str) -> None:
+async def test_what_is_no_server_name(well_known: WellKnown, dns: DnsLookup, name: str) -> None:
     with pytest.raises(InvalidServerName):
-        await resolve(name, client)
+        await resolve(name, well_known, dns)
 
 
 @pytest.mark.parametrize(
-    ("body", "target"),
+    ("delegated", "target"),
     [
-        (
-            '{"m.server":"hs.example"}',
-            Target("https://hs.example:8448", "hs.example", "hs.example"),
-        ),
-        (
-            '{"m.server":"hs.example:443"}',
-            Target("https://hs.example:443", "hs.example:443", "hs.example"),
-        ),
-        ('{"m.server":"192.0.2.1"}', Target("https://192.0.2.1:8448", "192.0.2.1", "192.0.2.1")),
-        ('{"m.server":"[::1]:443"}', Target("https://[::1]:443", "[::1]:443", "::1")),
-        ('{"m.server":"hs.example/path"}', GUESS),
-        ('{"m.server":7}', GUESS),
-        ('["m.server"]', GUESS),
-        ("{}", GUESS),
-        ("no json", GUESS),
-        ('{"m.server":"hs.example"' + " " * 20_000 + "}", GUESS),
+        ("hs.example", Target("https://hs.example:8448", "hs.example", "hs.example")),
+        ("hs.example:443", Target("https://hs.example:443", "hs.example:443", "hs.example")),
+        ("192.0.2.1", Target("https://192.0.2.1:8448", "192.0.2.1", "192.0.2.1")),
+        ("[::1]:443", Target("https://[::1]:443", "[::1]:443", "::1")),
+        ("hs.example/path", GUESS),
+        (7, GUESS),
     ],
 )
-async def test_well_known(
-    client: HttpClient, authority: Authority, addresses: Addresses, body: str, target: Target
-) -> None:
-    async with well_known(authority, addresses, server=web.Response(text=body)) as asked:
-        assert await resolve(NAME, client) == target
-    assert asked == [f"{NAME}/.well-known/matrix/server"]
-
-
-def redirect(location: str, status: int = 302) -> web.Response:
-    return web.Response(status=status, headers={"Location": location})
-
-
-FOUND = web.Response(text='{"m.server":"hs.example:443"}')
-
-
-async def test_redirects_are_followed_by_hand(
-    client: HttpClient, authority: Authority, addresses: Addresses
-) -> None:
-    answers = {
-        "server": redirect("https://www.example.org/a", 301),
-        "a": redirect("/b", 308),
-        "b": redirect("c", 307),
-        "c": FOUND,
-    }
-    async with well_known(authority, addresses, **answers) as asked:
-        assert (await resolve(NAME, client)).url == "https://hs.example:443"
-    assert asked[1:] == [f"www.example.org/{path}" for path in "abc"]
-
-
-@pytest.mark.parametrize(
-    ("answers", "asked"),
-    [
-        ({"server": redirect("server")}, 4),
-        ({"server": redirect("a"), "a": redirect("b"), "b": redirect("c"), "c": redirect("d")}, 4),
-        ({"server": redirect("http://www.example.org/a"), "a": FOUND}, 1),
-        ({"server": redirect("https://[::1/a")}, 1),
-        ({"server": redirect("file:///etc/passwd")}, 1),
-        ({"server": redirect("https://nowhere.example/")}, 1),
-        ({"server": web.Response(status=302)}, 1),
-        ({"server": web.Response(status=404, text='{"m.server":"hs.example:443"}')}, 1),
-        ({"server": web.Response(status=500)}, 1),
-    ],
-)
-async def test_redirects_that_lead_nowhere(
-    client: HttpClient,
+async def test_a_well_known_document(
+    well_known: WellKnown,
+    dns: DnsLookup,
     authority: Authority,
     addresses: Addresses,
-    answers: dict[str, web.Response],
-    asked: int,
+    delegated: object,
+    target: Target,
 ) -> None:
-    async with well_known(authority, addresses, **answers) as hosts:
-        assert await resolve(NAME, client) == GUESS
-    assert len(hosts) == asked
+    async with delegating(authority, addresses, delegated):
+        assert await resolve(NAME, well_known, dns) == (target,)
 
 
-async def test_a_certificate_for_another_name_does_not_count(
-    client: HttpClient, authority: Authority, addresses: Addresses
+async def test_service_records(
+    well_known: WellKnown, dns: DnsLookup, dns_server: DnsServer
 ) -> None:
-    async with well_known(authority, addresses, server=FOUND) as asked:
-        addresses.ports["other.example", 443] = addresses.ports[NAME, 443]
-        assert (await resolve("other.example", client)).guessed
-    assert asked == []
+    dns_server.records = {
+        (f"_matrix-fed._tcp.{NAME}", "SRV"): ["20 0 4443 b.example.", "10 0 443 a.example."],
+        (f"_matrix._tcp.{NAME}", "SRV"): ["1 0 8448 old.example."],
+    }
+    assert await resolve(NAME, well_known, dns) == (
+        Target("https://a.example:443", NAME, NAME),
+        Target("https://b.example:4443", NAME, NAME),
+    )
+    del dns_server.records[f"_matrix-fed._tcp.{NAME}", "SRV"]
+    assert await resolve(NAME, well_known, dns) == (
+        Target("https://old.example:8448", NAME, NAME),
+    )
+
+
+async def test_service_records_of_the_delegated_name_count(
+    well_known: WellKnown,
+    dns: DnsLookup,
+    dns_server: DnsServer,
+    authority: Authority,
+    addresses: Addresses,
+) -> None:
+    dns_server.records = {
+        (f"_matrix-fed._tcp.{NAME}", "SRV"): ["1 0 1 wrong.example."],
+        ("_matrix._tcp.hs.example", "SRV"): ["1 0 4443 right.example."],
+    }
+    async with delegating(authority, addresses, "hs.example"):
+        assert await resolve(NAME, well_known, dns) == (
+            Target("https://right.example:4443", "hs.example", "hs.example"),
+        )

@@ -13,11 +13,13 @@ class RecordingProxy(ReverseProxy):
     """Hands everything on to hs1. ``requests`` are the methods and raw targets so far.
 
     After ``stop`` the homeserver is away, as seen from here, until ``start`` with the same port.
+    Targets that begin with ``broken`` are answered with 502.
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__(network.certificates.server_context(), [Route("/", network.hs1.url)])
         self.requests: list[str] = []
+        self.broken: str | None = None
         self._asked = asyncio.Event()
 
     def standalone(self, account: Account) -> dict[str, object]:
@@ -44,4 +46,6 @@ class RecordingProxy(ReverseProxy):
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests.append(f"{request.method} {request.raw_path}")
         self._asked.set()
+        if self.broken is not None and request.raw_path.startswith(self.broken):
+            return web.Response(status=502)
         return await super()._handle(request)

@@ -5,8 +5,11 @@ import pytest
 from policybot.demo import acts
 from policybot.demo.cast import ACCEPTED, Cast, body_of
 from policybot.demo.user import MatrixRefusal
+from policybot.protocol.room_version import ROOM_VERSIONS
 
+from .caller import Caller
 from .conftest import MakeBot, MakeCast
+from .federation_server import FederationServer
 from .orders import obeyed
 from .recording_proxy import RecordingProxy
 
@@ -91,6 +94,33 @@ async def test_a_connection_that_is_lost_meanwhile_is_survived(
 
     await way.start(port)
     await all_is_caught_up(cast, command, code)
+
+
+async def test_a_homeserver_that_delivers_no_keys_shuts_nobody_out(
+    way: RecordingProxy, make_cast: MakeCast, make_bot: MakeBot, third_server: FederationServer
+) -> None:
+    cast = await make_cast(room_version="11")
+    bot = await make_bot(
+        cast,
+        start=False,
+        standalone=way.standalone(cast.bot.account),
+        federation={"allow_networks": ["127.0.0.0/8"]},
+    )
+    await acts.start_bot(bot, cast)
+    await acts.enable(cast)
+
+    way.broken = "/_matrix/key/"
+    way.requests.clear()
+    identity = third_server.identity
+    event = identity.message(ROOM_VERSIONS["11"], cast.lounge, f"@x:{identity.name}", "hello")
+    (answer,) = await Caller(identity, bot, cast.moderator.server).ask_all([event])
+    assert (answer.status, list(answer.body)) == (200, [cast.moderator.server])
+    assert "POST /_matrix/key/v2/query" in way.requests
+    question = await cast.moderator.send_text(cast.moderation_room, "!policy status")
+    reply = await cast.moderator.wait_for_event(
+        cast.moderation_room, lambda e: e["sender"] == cast.bot.user_id, after=question
+    )
+    assert "does not deliver keys" in body_of(reply)
 
 
 async def test_a_dead_token_ends_the_bot_with_a_sentence_and_the_password_brings_it_back(

@@ -33,6 +33,7 @@ from .protocol.identifier import server_of
 from .protocol.policy_event import PolicyServer
 from .protocol.signing import InvalidKey, SigningKey
 from .room_checks import EndpointProbe, NotaryKeys
+from .store.exemptions import ExemptionTable
 from .store.report_cursor import ReportCursorTable
 from .store.rooms import ModerationRoomTable, RoomTable
 from .store.rules import RuleTable
@@ -184,6 +185,7 @@ class App:
             rooms=RoomTable(self._database),
             rules=RuleTable(self._database),
             subscriptions=SubscriptionTable(self._database),
+            exemptions=ExemptionTable(self._database),
             cursors=ReportCursorTable(self._database),
             verdicts=self._verdicts,
         )
@@ -240,10 +242,9 @@ class App:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if task.cancelled() or task.exception() is None or self._failed is None:
-            return
-        if not self._failed.done():
-            self._failed.set_exception(task.exception() or RuntimeError(task.get_name()))
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._failed is not None and not self._failed.done():
+            self._failed.set_exception(error)
 
     async def failed(self) -> None:
         """Wait until a part ends that must not, and raise its error.

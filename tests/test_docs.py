@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from policybot.bot.command import COMMAND_FORMS
+from policybot.bot.command_forms import COMMAND_FORMS
 from policybot.config import _KEYS, _MODERATION_ROOM_KEYS, parse_config
 from policybot.endpoint.paths import HEALTH, POLICY_PATHS
 from policybot.policy.evaluator import _ALWAYS_SIGNED_STATE

@@ -14,9 +14,12 @@ from policybot.protocol.policy_event import PolicyServer
 
 from .client import MatrixClient
 from .commands import SLOW_S, Commands
+from .exemption_commands import ExemptionCommands
+from .exemptions import Exemptions, ExemptionTable
 from .list_changes import ListChanges
 from .list_commands import ListCommands
 from .list_editor import ListEditor
+from .match_command import MatchCommand
 from .moderation_rooms import ModerationRooms, ModerationRoomSettings, ModerationRoomTable
 from .notices import Notices
 from .policy_lists import PolicyLists, RuleTable
@@ -30,6 +33,7 @@ from .room_protection import MemberKeys, PublicEndpoint, RoomProtection
 from .room_release import RoomRelease
 from .room_survey import RoomSurvey
 from .rule_commands import RuleCommands
+from .rule_outcome import RuleOutcome
 from .status import Condition, RefusalCounts, StatusCommand
 from .subscriptions import SubscriptionTable
 from .sync import SyncBatch
@@ -52,6 +56,7 @@ class Tables:
     rooms: RoomTable
     rules: RuleTable
     subscriptions: SubscriptionTable
+    exemptions: ExemptionTable
     cursors: CursorTable
     verdicts: Verdicts
 
@@ -120,11 +125,13 @@ class Chat:
             bot_user_id=bot_user_id,
             on_encrypted=self._tell_encrypted,
         )
+        self.exemptions = Exemptions(tables.exemptions, self.moderation_rooms)
         self.protected_rooms = ProtectedRooms(
             client,
             tables.rooms,
             self.notices,
             rooms=shared.rooms,
+            bot_user_id=bot_user_id,
             ours=settings.ours,
             clock=clock,
         )
@@ -189,20 +196,26 @@ class Chat:
             self.protected_rooms,
             self.moderation_rooms,
             self.lists,
+            self.exemptions,
             tables.verdicts,
             condition,
             clock=clock,
         )
         list_commands = ListCommands(client, self.lists, editor, self.moderation_rooms)
+        outcome = RuleOutcome(
+            self.lists, self.protected_rooms, self.moderation_rooms, self.exemptions
+        )
         rule_commands = RuleCommands(
             client,
             self.lists,
             editor,
             self.protected_rooms,
-            self.moderation_rooms,
+            outcome,
             titles,
         )
-        verdict_commands = VerdictCommands(tables.verdicts, titles)
+        exemption_commands = ExemptionCommands(self.exemptions, outcome, titles, clock=clock)
+        match = MatchCommand(self.lists, outcome, self.moderation_rooms, self.exemptions, titles)
+        verdict_commands = VerdictCommands(tables.verdicts, self.exemptions, titles)
         self._commands = Commands(
             client,
             self.moderation_rooms,
@@ -216,7 +229,9 @@ class Chat:
                 "lists": list_commands.lists,
                 "ban": rule_commands.ban,
                 "unban": rule_commands.unban,
-                "match": rule_commands.match,
+                "allow": exemption_commands.allow,
+                "disallow": exemption_commands.disallow,
+                "match": match.match,
                 "why": verdict_commands.why,
             },
             bot_user_id=bot_user_id,
@@ -250,6 +265,7 @@ class Chat:
 
     async def load(self) -> None:
         """Read what is kept, before the endpoint opens."""
+        await self.exemptions.load()
         await self.moderation_rooms.load()
         await self.protected_rooms.load()
         await self.lists.load()

@@ -6,32 +6,13 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any
 
+from .command_forms import COMMAND_FORMS, CommandForm
 from .errors import CommandError
 
 MAX_COMMAND_CHARACTERS = 4_000
 
 # How some clients write a mention in the plain text, with no HTML beside it.
 _MARKDOWN_LINK = re.compile(r"\[[^\[\]\n]*\]\(<?((?:https://matrix\.to/#/|matrix:)[^\s()<>]+)>?\)")
-
-
-@dataclass(frozen=True, slots=True)
-class CommandForm:
-    """What a command looks like: how many words, which flags, which options with a value.
-
-    ``changes`` tells whether it changes something, and so needs the command power level.
-    ``rest`` tells whether words beyond ``most`` are free text such as a reason.
-    """
-
-    name: str
-    usage: str
-    summary: str
-    details: str
-    least: int = 0
-    most: int = 0
-    flags: frozenset[str] = frozenset()
-    options: frozenset[str] = frozenset()
-    rest: bool = False
-    changes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,124 +29,6 @@ class Command:
     options: Mapping[str, str]
     rest: str
     agreed: int | None = None
-
-
-_FORMS = (
-    CommandForm(
-        name="enable",
-        usage="enable <room> [--replace] [--unchecked]",
-        summary="protect a room: its events are checked before they are shown",
-        details=(
-            "I join the room, check that this policy server can be reached under its public name "
-            "and that server keys are delivered, protect the room and set m.room.policy there. "
-            "--replace replaces another policy server. --unchecked skips the check of the public "
-            "name; use it only if that name cannot be asked from here. Before a moderation or "
-            "reports room I ask."
-        ),
-        least=1,
-        most=1,
-        flags=frozenset({"replace", "unchecked"}),
-        changes=True,
-    ),
-    CommandForm(
-        name="disable",
-        usage="disable <room|all>",
-        summary="take the policy server out of a room, or of all rooms",
-        details=(
-            "I empty m.room.policy and go on signing everything for 7 days, since servers that "
-            "missed the change go on asking."
-        ),
-        least=1,
-        most=1,
-        changes=True,
-    ),
-    CommandForm(
-        name="status",
-        usage="status [room]",
-        summary="rooms, lists and how they are doing",
-        details="With a room: all that is known about it.",
-        most=1,
-    ),
-    CommandForm(
-        name="watch",
-        usage="watch <list> [shortcode]",
-        summary="follow a policy list",
-        details=(
-            "The list is a room with ban rules, by ID, alias or link. Lists are asked in the "
-            "order in which they are watched. The shortcode is a short name for `--list`."
-        ),
-        least=1,
-        most=2,
-        changes=True,
-    ),
-    CommandForm(
-        name="unwatch",
-        usage="unwatch <list>",
-        summary="stop following a policy list",
-        details="By shortcode, ID, alias or link.",
-        least=1,
-        most=1,
-        changes=True,
-    ),
-    CommandForm(
-        name="lists",
-        usage="lists",
-        summary="the lists followed here",
-        details="With the number of rules, and rules that are left unused.",
-    ),
-    CommandForm(
-        name="ban",
-        usage="ban <user|server|room> [--list <shortcode>] [reason…]",
-        summary="write a ban rule; without a list I make one",
-        details=(
-            "Messages of a banned user or server are refused in all protected rooms from then on. "
-            "Name one user, server or room; a mention or a link does as well. `*` stands for any "
-            "text, `?` for one character. Before a rule that hits more than five members of "
-            "protected rooms I ask. I do not kick: ban the person in the room as well."
-        ),
-        least=1,
-        most=1,
-        options=frozenset({"list"}),
-        rest=True,
-        changes=True,
-    ),
-    CommandForm(
-        name="unban",
-        usage="unban <user|server|room> [--list <shortcode>]",
-        summary="remove a ban rule",
-        details="New messages pass at once. What was refused stays refused: it can be sent again.",
-        least=1,
-        most=1,
-        options=frozenset({"list"}),
-        rest=True,
-        changes=True,
-    ),
-    CommandForm(
-        name="match",
-        usage="match <user|server|room>",
-        summary="which rules match, and what would be decided",
-        details="Changes nothing.",
-        least=1,
-        most=1,
-    ),
-    CommandForm(
-        name="why",
-        usage="why <reference|event ID|link>",
-        summary="why an event was refused or exempted",
-        details="The reference stands in the report and in the error that the person saw.",
-        least=1,
-        most=1,
-    ),
-    CommandForm(
-        name="help",
-        usage="help [command]",
-        summary="this list, or more about one command",
-        details="",
-        most=1,
-    ),
-)
-
-COMMAND_FORMS: Mapping[str, CommandForm] = {form.name: form for form in _FORMS}
 
 
 def parse_command(body: str, prefix: str) -> Command | None:

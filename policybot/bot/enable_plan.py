@@ -24,7 +24,7 @@ RoomState = Mapping[tuple[str, str], JsonObject]
 @dataclass(frozen=True, slots=True)
 class EnableWish:
     """Who wants which room protected by what. ``ours`` is our server name and key; ``replace``
-    tells whether another policy server may be replaced."""
+    tells whether another policy server may be replaced; ``mode`` is enabled or dry run."""
 
     room_id: str
     moderation_room: str
@@ -34,6 +34,7 @@ class EnableWish:
     asker_needs_power: bool
     replace: bool
     now_ms: int
+    mode: RoomMode = RoomMode.ENABLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,7 @@ def plan_enable(wish: EnableWish, state: RoomState) -> EnablePlan:
     CommandError: the room cannot be protected; the text says why and what to do.
     """
     try:
-        room = protected_room(
-            wish.room_id, wish.moderation_room, RoomMode.ENABLED, wish.now_ms, state
-        )
+        room = protected_room(wish.room_id, wish.moderation_room, wish.mode, wish.now_ms, state)
     except UnknownRoomVersion as error:
         raise CommandError(
             f"I cannot protect this room: {error}. Update policybot, or upgrade the room to a "

@@ -1,6 +1,7 @@
 """The command `help`: what can be asked."""
 
-from .command import COMMAND_FORMS, Command
+from .command import Command
+from .command_forms import COMMAND_FORMS
 from .reply import Reply
 
 

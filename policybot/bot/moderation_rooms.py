@@ -5,7 +5,7 @@ The endpoint reads ``values``; this module is the only one that writes it.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from policybot.policy.records import ModerationRoomRecord
@@ -74,6 +74,7 @@ class ModerationRooms:
         self._settings: dict[str, ModerationRoomSettings] = {}
         self._reports: dict[str, str] = {}
         self._lists: dict[str, tuple[str, ...]] = {}
+        self._allowed: dict[str, frozenset[str]] = {}
 
     async def load(self) -> None:
         """Read the saved members, so that exemptions hold while the homeserver is away."""
@@ -232,7 +233,7 @@ class ModerationRooms:
             invite_only=record.join_rule in BY_INVITATION,
             lists=lists,
             unused=frozenset(rule.key for rule in self._guarded(members, lists)),
-            allowed=frozenset(),
+            allowed=self._allowed.get(record.room_id, frozenset()),
         )
         return value
 
@@ -240,6 +241,12 @@ class ModerationRooms:
         """The lists that a moderation room watches, in their order."""
         self._lists[room_id] = lists
         self._rebuild(room_id)
+
+    def set_allowed(self, room_id: str, allowed: frozenset[str]) -> None:
+        """The users whom no list decides about in the rooms of a moderation room."""
+        self._allowed[room_id] = allowed
+        if room_id in self._values:
+            self._values[room_id] = replace(self._values[room_id], allowed=allowed)
 
     def rules_changed(self, list_id: str) -> None:
         """A list changed: work out again which of its rules would hit a moderator or the bot."""
@@ -265,7 +272,7 @@ class ModerationRooms:
             invite_only=value.invite_only,
             lists=lists,
             unused=frozenset(rule.key for rule in self._guarded(value.members, lists)),
-            allowed=value.allowed,
+            allowed=self._allowed.get(room_id, frozenset()),
         )
 
     def unused_rules(self, room_id: str) -> list[Rule]:

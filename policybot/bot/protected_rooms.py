@@ -23,6 +23,7 @@ from policybot.protocol.room_version import UnknownRoomVersion
 from .client import HomeserverAway, MatrixClient, Refused
 from .enable_plan import RoomState, forms_naming
 from .notices import Notices
+from .policy_change import Standing, Wanted, policy_change, standing, state_of
 from .reply import Reply
 
 GRACE_MS = 7 * 24 * 3600 * 1000
@@ -57,6 +58,7 @@ class ProtectedRooms:
         *,
         rooms: dict[str, ProtectedRoom],
         ours: PolicyServer,
+        bot_user_id: str,
         clock: Callable[[], int],
     ) -> None:
         self._client = client
@@ -64,6 +66,7 @@ class ProtectedRooms:
         self._notices = notices
         self._rooms = rooms
         self.ours = ours
+        self._bot_user_id = bot_user_id
         self._clock = clock
         self._records: dict[str, RoomRecord] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -158,8 +161,9 @@ class ProtectedRooms:
 
     # -- following the rooms ---------------------------------------------------------------------
 
-    async def refresh(self, room_id: str) -> None:
-        """Read a protected room again and tell its moderators if the policy server changed.
+    async def refresh(self, room_id: str) -> bool:
+        """Read a protected room again and tell its moderators if the policy server changed;
+        whether there was something to tell.
 
         Raises:
             HomeserverAway: it could not be read; what was known stays.
@@ -167,22 +171,23 @@ class ProtectedRooms:
         async with self.lock(room_id):
             record = self._records.get(room_id)
             if record is None:
-                return
+                return False
             try:
                 state = await self.read(room_id)
                 events = tuple(state.values())
-                after = _room_of(replace(record, state=events))
+                _room_of(replace(record, state=events))
             except (Refused, UnknownRoomVersion) as error:
                 log.warning("Could not read %s again: %s", room_id, error)
-                return
+                return False
             self._away.discard(room_id)
-            before = _room_of(record)
             stands = bool(forms_naming(self.ours.via, state))
             # What was set once and then taken away by others is told, but not wished anew.
-            settled = record.settled or stands
+            settled = record.settled or standing(state, self.ours) is Standing.OURS
             mode, disabled_ts = record.mode, record.disabled_ts
             if mode is RoomMode.DISABLED:
                 settled = not stands
+                if settled and not record.settled:
+                    disabled_ts = self._clock()  # servers may miss the change from now on
             elif mode is RoomMode.UNCLAIMED and not stands:
                 mode, disabled_ts, settled = RoomMode.DISABLED, self._clock(), True
             now = replace(
@@ -190,55 +195,20 @@ class ProtectedRooms:
             )
             if now != record:
                 await self.keep(now)
-        self._tell_change(record, now, before, after, state)
-
-    def _tell_change(
-        self,
-        record: RoomRecord,
-        now: RoomRecord,
-        before: ProtectedRoom,
-        after: ProtectedRoom,
-        state: RoomState,
-    ) -> None:
-        """Tell the moderators if the policy server in force changed, or if it is now as wished."""
-        found = now.settled and not record.settled
-        name = self.name(record.room_id)
-        if record.mode is RoomMode.DISABLED and found:
-            notice = Reply.done("The policy server is out of ").name(name).text(" now.")
+        notice = policy_change(record, now, self.wanted(room_id))
+        if notice is not None:
             self._notices.tell(record.moderation_room, notice)
-        if record.mode not in (RoomMode.ENABLED, RoomMode.DRY_RUN):
-            return
-        if after.policy == before.policy and not found:
-            return
-        if after.policy == self.ours:
-            notice = Reply.done("The policy server stands in ").name(name)
-            notice.text(" now; its events are checked.")
-        elif after.policy is None and before.policy != self.ours:
-            return  # it is no news that nothing stands there
-        else:
-            notice = Reply.problem("The policy server of ").name(name)
-            if after.policy is None:
-                notice.text(" was removed")
-            elif self.has_other_key(after):
-                notice.text(" carries another key than mine, so nobody can talk there. It was set")
-            else:
-                notice.text(" was replaced by ").code(after.policy.via)
-            event = state.get((POLICY_EVENT, ""))
-            if event is not None:
-                notice.text(" by ").code(str(event["sender"]))
-            notice.text(". To set mine again: ").command(self.enable_command(after))
-        self._notices.tell(record.moderation_room, notice)
+        return notice is not None
+
+    def wanted(self, room_id: str) -> Wanted:
+        """What a room is called and what should stand there."""
+        return Wanted(self.name(room_id), self.ours, self._bot_user_id)
 
     def has_other_key(self, room: ProtectedRoom) -> bool:
         """Whether a room names us with another key than ours: then every server refuses every
         event there."""
         stands = room.policy
         return stands is not None and stands.via == self.ours.via and stands != self.ours
-
-    def enable_command(self, room: ProtectedRoom) -> str:
-        """The command that protects a room as it is now, without prefix."""
-        other = room.policy is not None and room.policy.via != self.ours.via
-        return f"enable {room.room_id}" + (" --replace" if other else "")
 
     async def on_left(self, room_id: str, by: str) -> None:
         """The bot was kicked, banned or left: the room is answered from what was last known."""
@@ -278,13 +248,10 @@ def _room_of(record: RoomRecord) -> ProtectedRoom:
     """Raises:
     UnknownRoomVersion: the room's version is not known.
     """
-    state = {
-        (str(event.get("type")), str(event.get("state_key"))): event for event in record.state
-    }
     return protected_room(
         record.room_id,
         record.moderation_room or None,
         record.mode,
         record.enabled_ts,
-        state,
+        state_of(record),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from policybot.policy.rule import Rule
-from policybot.policy.verdict import Details
+from policybot.policy.verdict import Details, Ground
 
 from .reply import Reply
 
@@ -74,22 +74,41 @@ def report(refusals: Sequence[Refusal], titles: Titles) -> Reply:
     """One notice about refusals: each by itself if they are few, else counts.
 
     Events from before the room was protected, and events whose sender could not be verified, are
-    only counted: the first are no news, the second may be forged to flood or to defame.
+    only counted: the first are no news, the second may be forged to flood or to defame. What was
+    signed in dry run is told and counted apart.
     """
+    refused = [r for r in refusals if r.details.ground is not Ground.DRY_RUN]
+    reported = [r for r in refusals if r.details.ground is Ground.DRY_RUN]
+    reply = Reply("🚫")
+    if refused:
+        _tell(reply, refused, titles, "Refused", "Also refused")
+    if reported:
+        _tell(
+            reply.line() if refused else reply,
+            reported,
+            titles,
+            "Dry run, would have been refused",
+            "Also in dry run",
+        )
+    return reply
+
+
+def _tell(
+    reply: Reply, refusals: Sequence[Refusal], titles: Titles, title: str, also: str
+) -> None:
     fresh = [r for r in refusals if not r.details.old and not r.details.unverified]
     old = sum(r.details.old for r in refusals)
     unverified = sum(r.details.unverified and not r.details.old for r in refusals)
     begun = bool(fresh)
-    reply = Reply("🚫")
     if len(fresh) == 1:
-        _single(reply.strong("Refused: "), fresh[0], titles)
+        _single(reply.strong(f"{title}: "), fresh[0], titles)
     elif len(fresh) <= SINGLY:
         if fresh:
-            reply.strong(f"Refused: {count(len(fresh), 'event')}")
+            reply.strong(f"{title}: {count(len(fresh), 'event')}")
         for refusal in fresh:
             _single(reply.item(), refusal, titles)
     else:
-        _digest(reply, fresh, titles)
+        _digest(reply, fresh, titles, title)
     for number, which in (
         (old, "sent before the room was protected"),
         (unverified, "whose sender could not be verified, since their server's keys do not come"),
@@ -97,12 +116,11 @@ def report(refusals: Sequence[Refusal], titles: Titles) -> Reply:
         if not number:
             continue
         if begun:
-            reply.line().text("Also refused: ")
+            reply.line().text(f"{also}: ")
         else:
-            reply.strong("Refused: ")
+            reply.strong(f"{title}: ")
         reply.text(f"{count(number, 'event')} {which}.")
         begun = True
-    return reply
 
 
 def _single(reply: Reply, refusal: Refusal, titles: Titles) -> Reply:
@@ -114,11 +132,11 @@ def _single(reply: Reply, refusal: Refusal, titles: Titles) -> Reply:
     return reply.text("Reference: ").code(refusal.reference)
 
 
-def _digest(reply: Reply, refusals: Sequence[Refusal], titles: Titles) -> None:
+def _digest(reply: Reply, refusals: Sequence[Refusal], titles: Titles, title: str) -> None:
     senders = Counter(refusal.details.sender for refusal in refusals)
     rooms = Counter(refusal.details.room_id for refusal in refusals)
     reply.strong(
-        f"Refused: {count(len(refusals), 'event')} by {count(len(senders), 'sender')} in "
+        f"{title}: {count(len(refusals), 'event')} by {count(len(senders), 'sender')} in "
         f"{count(len(rooms), 'room')}"
     )
     _top(reply, "Senders", senders, lambda sender: Reply().code(sender))

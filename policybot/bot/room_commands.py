@@ -60,6 +60,7 @@ class RoomCommands:
             room_id,
             moderation_room,
             sender,
+            mode=RoomMode.DRY_RUN if "dry-run" in command.flags else RoomMode.ENABLED,
             replace_other="replace" in command.flags,
             checked="unchecked" not in command.flags,
         )
@@ -87,8 +88,12 @@ class RoomCommands:
                 "and tell you here when I know. To stop: "
             )
             return reply.command(f"disable {room_id}")
-        reply = Reply.done().name(name)
-        reply.text(" was protected already, and still is." if outcome.again else " is protected.")
+        reply = Reply.done().name(name).text(_what_changed(outcome))
+        if outcome.record.mode is RoomMode.DRY_RUN:
+            reply.text(
+                " Everything there is signed, and I report what would have been refused. To "
+                "refuse such messages: "
+            ).command(f"enable {room_id}")
         reply.line().text("Set: ").code("m.room.policy").text(" names ")
         reply.code(self._rooms.ours.via)
         if outcome.replaced is not None:
@@ -155,3 +160,18 @@ class RoomCommands:
         for form in outcome.forms or ("m.room.policy",):
             reply.code(form).text(", ")
         return reply.text("edit it and save this content:").json({})
+
+
+def _what_changed(outcome: Enabled) -> str:
+    dry, before = outcome.record.mode is RoomMode.DRY_RUN, outcome.mode_before
+    if before is None:
+        return " is protected as a dry run." if dry else " is protected."
+    if before is outcome.record.mode:
+        same = "in dry run" if dry else "protected"
+        return f" was {same} already, and still is."
+    if dry:
+        return " is in dry run now: nothing is refused there any more."
+    return (
+        " is protected in earnest now, no longer as a dry run. What was signed in dry run stays "
+        "signed."
+    )

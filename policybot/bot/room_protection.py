@@ -21,6 +21,7 @@ from .client import HomeserverAway, MatrixClient, Refused
 from .enable_plan import EnablePlan, EnableWish, forms_naming, plan_enable
 from .errors import CommandError
 from .moderation_rooms import ModerationRooms
+from .policy_change import Standing, standing
 from .policy_state import PolicyState
 from .protected_rooms import ProtectedRooms
 from .reply import clean, quoted
@@ -54,11 +55,12 @@ class MemberKeys(Protocol):
 @dataclass(frozen=True, slots=True)
 class Enabled:
     """What `enable` did. ``settled`` is False while the homeserver did not tell whether the state
-    event was taken; ``again`` marks a room that was protected before."""
+    event was taken; ``mode_before`` is the mode of a room that was protected before, None if it
+    was not or if the state event had to be set again."""
 
     record: RoomRecord
     settled: bool
-    again: bool
+    mode_before: RoomMode | None
     checked: bool
     replaced: str | None
 
@@ -93,10 +95,11 @@ class RoomProtection:
         moderation_room: str,
         asked_by: str,
         *,
+        mode: RoomMode,
         replace_other: bool,
         checked: bool,
     ) -> Enabled:
-        """Protect a room that the bot has joined.
+        """Protect a room that the bot has joined, or change its mode (enabled or dry run).
 
         Raises:
             CommandError: it is not protected, or protected but its state event has to be set by
@@ -123,16 +126,17 @@ class RoomProtection:
                 asker_needs_power=self._moderation_rooms.several(),
                 replace=replace_other,
                 now_ms=self._clock(),
+                mode=mode,
             )
             plan = plan_enable(wish, state)
             if checked:
                 await self._check_endpoint()
             await self._check_keys(room_id)
-            again = before is not None and before.mode is RoomMode.ENABLED
+            again = before is not None and before.mode in (RoomMode.ENABLED, RoomMode.DRY_RUN)
             record = RoomRecord(
                 room_id=room_id,
                 moderation_room=moderation_room,
-                mode=RoomMode.ENABLED,
+                mode=mode,
                 enabled_ts=before.enabled_ts if before is not None and again else wish.now_ms,
                 disabled_ts=None,
                 settled=False,
@@ -149,7 +153,9 @@ class RoomProtection:
             return Enabled(
                 record=record,
                 settled=settled,
-                again=again and plan.already_set,
+                mode_before=before.mode
+                if before is not None and again and (plan.already_set or before.mode is not mode)
+                else None,
                 checked=checked,
                 replaced=replaced if replaced != self._rooms.ours.via else None,
             )
@@ -202,6 +208,9 @@ class RoomProtection:
 
     async def _set(self, record: RoomRecord, before: RoomRecord | None, plan: EnablePlan) -> bool:
         """Send the state event and read it back. Whether it is known to stand."""
+        if plan.already_set and not plan.empty_unstable:
+            await self._rooms.keep(replace(record, settled=True))  # it was read just now
+            return True
         if not plan.already_set:
             try:
                 await self._state.set(record.room_id)
@@ -214,7 +223,7 @@ class RoomProtection:
         state = await self._state.read_until_known(record.room_id)
         if state is None:
             return False
-        stands = POLICY_EVENT in forms_naming(self._rooms.ours.via, state)
+        stands = standing(state, self._rooms.ours) is Standing.OURS
         await self._rooms.keep(replace(record, state=tuple(state.values()), settled=stands))
         return stands
 

@@ -102,6 +102,11 @@ class RoomRelease:
             return Disabled(record, False, fault or "the room could not be read", forms)
         standing = forms_naming(ours, state)
         settled = not standing
-        kept = replace(record, state=tuple(state.values()), settled=settled)
+        kept = replace(
+            record,
+            state=tuple(state.values()),
+            settled=settled,
+            disabled_ts=self._clock() if settled else record.disabled_ts,
+        )
         await self._rooms.keep(kept)
         return Disabled(kept, settled, None if settled else fault or "it still stands", standing)

@@ -11,6 +11,7 @@ from policybot.protocol.room_version import UnknownRoomVersion
 
 from .client import HomeserverAway, Refused
 from .notices import Notices
+from .policy_change import add_cure, enable_command
 from .protected_rooms import ProtectedRooms
 from .reply import Reply
 
@@ -35,6 +36,7 @@ class RoomSurvey:
         self._notices = notices
         self._clock = clock
         self._compared = asyncio.Event()
+        self._told: set[str] = set()
 
     async def compare(self, joined: Iterable[str], is_other: Callable[[str], bool]) -> None:
         """Compare joined rooms with what is kept: known rooms are read again, and rooms that name
@@ -53,7 +55,8 @@ class RoomSurvey:
             async with limit:
                 try:
                     if self._rooms.record(room_id) is not None:
-                        await self._rooms.refresh(room_id)
+                        if await self._rooms.refresh(room_id):
+                            self._told.add(room_id)
                     elif is_other(room_id) and (room := await self._adopt(room_id)) is not None:
                         unclaimed.append(room)
                 except HomeserverAway as error:
@@ -137,7 +140,10 @@ class RoomSurvey:
             notice.item().name(room.name or room.room_id)
             if self._rooms.has_other_key(room):
                 notice.text(" – it carries another key than mine, so nobody can talk there.")
-            notice.text(" To protect it: ").command(self._rooms.enable_command(room))
+            notice.text(" To protect it: ")
+            record = self._rooms.record(room.room_id)
+            if record is not None:
+                notice.command(enable_command(record, self._rooms.ours))
         if len(rooms) > MAX_SHOWN:
             notice.item().text(f"and {len(rooms) - MAX_SHOWN} more: ").command("status")
         if any(map(self._rooms.has_other_key, rooms)):
@@ -147,10 +153,13 @@ class RoomSurvey:
 
     def tell_faults(self) -> None:
         """Tell each moderation room which of its rooms carry another key of our name (there every
-        event is refused by its own server), or wait for us while another policy server stands."""
+        event is refused by its own server), or wait for us while another policy server stands.
+        What was told just now as a change is not told again."""
         for record in self._rooms.records():
             room = self._rooms.room(record.room_id)
             if room is None or not record.moderation_room or record.mode is RoomMode.DISABLED:
+                continue
+            if record.room_id in self._told:
                 continue
             notice = Reply.problem("The room ").name(self._rooms.name(record.room_id))
             if self._rooms.has_other_key(room):
@@ -163,5 +172,5 @@ class RoomSurvey:
                 notice.code(room.policy.via if room.policy else "").text(". To replace it: ")
             else:
                 continue
-            notice.command(self._rooms.enable_command(room))
+            add_cure(notice, record, self._rooms.wanted(record.room_id))
             self._notices.tell(record.moderation_room, notice)

@@ -1,23 +1,22 @@
-"""The commands about rules: ban, unban and match."""
+"""The commands about rules: ban and unban."""
 
 from policybot.policy.entity import Entity
 from policybot.policy.records import Subscription
-from policybot.policy.room import RoomMode
-from policybot.policy.rule import Recommendation, Rule, RuleKind
+from policybot.policy.rule import Recommendation, RuleKind
 
 from .client import HomeserverAway, MatrixClient
 from .command import Command
 from .crowd import Crowd, crowd_of
-from .entity_reference import entity_reference, only_entity
+from .entity_reference import only_entity
 from .errors import CommandError
 from .list_commands import find_subscription
 from .list_editor import ListEditor
-from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
 from .protected_rooms import ProtectedRooms
 from .question import Question, must_ask
 from .reply import Reply
-from .report_text import Titles, add_rule, count
+from .report_text import Titles, add_rule
+from .rule_outcome import RuleOutcome
 from .status import blind_spot
 
 MAX_SHOWN = 10
@@ -33,14 +32,14 @@ class RuleCommands:
         lists: PolicyLists,
         editor: ListEditor,
         protected_rooms: ProtectedRooms,
-        moderation_rooms: ModerationRooms,
+        outcome: RuleOutcome,
         titles: Titles,
     ) -> None:
         self._client = client
         self._lists = lists
         self._editor = editor
         self._rooms = protected_rooms
-        self._moderation_rooms = moderation_rooms
+        self._outcome = outcome
         self._titles = titles
 
     async def ban(self, moderation_room: str, sender: str, command: Command) -> Reply | Question:
@@ -51,7 +50,7 @@ class RuleCommands:
         if "list" in command.options:
             subscription = await self._named_list(moderation_room, command)
             self._check_owner(moderation_room, subscription)
-        rooms = self._enabled_rooms(moderation_room)
+        rooms = self._outcome.enabled_rooms(moderation_room)
         crowd = await crowd_of(self._client, entity, rooms)
         many = entity.is_glob or entity.kind is RuleKind.SERVER
         unsure = many and bool(crowd.unread) and command.agreed is None
@@ -100,21 +99,8 @@ class RuleCommands:
                 "I refuse nothing because of a rule about a room; other tools may act on it."
             )
             return
-        rooms = list(filter(self._is_checked, self._enabled_rooms(moderation_room)))
-        powerful = [room_id for room_id in rooms if self._has_power(room_id, entity.text)]
-        number = len(rooms) - len(powerful)
-        whom = "its users'" if entity.kind is RuleKind.SERVER else "their"
-        reply.line()
-        if number:
-            reply.text(f"From now on {whom} messages are refused in ")
-            reply.text(f"{count(number, 'protected room')}.")
-        elif not rooms:
-            reply.text("No room is protected yet, so nothing is refused.")
-        if powerful:
-            reply.text(" They may moderate in " if number else "They may moderate in ")
-            self._add_names(reply, powerful)
-            reply.text(", so nothing of theirs is refused there.")
-        winning = self._winning(moderation_room, entity)
+        reply.line().add(self._outcome.of_ban(moderation_room, entity))
+        winning = self._outcome.winning(moderation_room, entity)
         if winning is not None and winning.recommendation is Recommendation.ALLOW:
             reply.text(" But an exception in ").name(self._titles.policy_list(winning.list_id))
             reply.text(" comes first, so nothing is refused.")
@@ -159,85 +145,17 @@ class RuleCommands:
         for subscription, problem in problems:
             reply.line().text("Not removed from ").name(self._lists.title(subscription.list_id))
             reply.text(": ").name(problem, 300)
-        winning = self._winning(moderation_room, entity)
+        winning = self._outcome.winning(moderation_room, entity)
         if winning is not None and winning.recommendation is not Recommendation.ALLOW:
             reply.line().text("Still banned by ")
             add_rule(reply, winning, self._titles).text(".")
+            if self._outcome.exempted(moderation_room, entity):
+                reply.text(" But they are exempt here, so messages are signed.")
+            elif entity.kind is RuleKind.USER:
+                reply.text(" To let this one user through all the same: ")
+                reply.command(f"allow {entity.text}")
         elif removed:
             reply.line().text(
                 "New messages pass from now on. A kick or ban in a room is undone in that room."
             )
         return reply
-
-    async def match(self, moderation_room: str, sender: str, command: Command) -> Reply:
-        """Which rules match, and what would be decided."""
-        entity = entity_reference(command.words[0])
-        if entity.is_glob:
-            raise CommandError("Name one user, server or room, without * and ?.")
-        lists = tuple(s.list_id for s in self._lists.subscriptions.of(moderation_room))
-        store = self._lists.rules
-        rules = (
-            store.matches_sender(entity.text, lists)
-            if entity.kind is RuleKind.USER
-            else store.matches(entity.kind, entity.text, lists)
-        )
-        winning = self._winning(moderation_room, entity)
-        reply = Reply.done().code(entity.text).text(": ")
-        if winning is None:
-            reply.text("no rule decides, messages are signed.")
-        elif winning.recommendation is Recommendation.ALLOW:
-            reply.text("messages are signed, by an exception: ")
-            add_rule(reply, winning, self._titles)
-        elif self._exempt(moderation_room, entity.text):
-            reply.text("messages are signed: a moderator, the bot or a person with power. "
-                       "Otherwise they would be refused by ")  # fmt: skip
-            add_rule(reply, winning, self._titles)
-        else:
-            reply.text("messages are refused by ")
-            add_rule(reply, winning, self._titles)
-        value = self._moderation_rooms.get(moderation_room)
-        unused = value.unused if value is not None else frozenset()
-        for rule in rules[:MAX_SHOWN]:
-            reply.item().text(f"{rule.recommendation.value}: ")
-            add_rule(reply, rule, self._titles)
-            if rule.key in unused:
-                reply.text(" — left unused, since it would hit a moderator or me")
-        if len(rules) > MAX_SHOWN:
-            reply.item().text(f"and {len(rules) - MAX_SHOWN} more")
-        return reply
-
-    # -- helpers ---------------------------------------------------------------------------------
-
-    def _winning(self, moderation_room: str, entity: Entity) -> Rule | None:
-        """The rule that would decide about a user or about somebody of a server."""
-        value = self._moderation_rooms.get(moderation_room)
-        if value is None or entity.kind is RuleKind.ROOM or entity.is_glob:
-            return None
-        if entity.kind is RuleKind.USER:
-            return self._lists.rules.decide(entity.text, value.lists, value.unused)
-        rules = self._lists.rules.matches(RuleKind.SERVER, entity.text, value.lists)
-        return next((rule for rule in rules if rule.key not in value.unused), None)
-
-    def _exempt(self, moderation_room: str, user_id: str) -> bool:
-        value = self._moderation_rooms.get(moderation_room)
-        if value is not None and value.invite_only and user_id in value.members:
-            return True
-        rooms = self._enabled_rooms(moderation_room)
-        return any(self._has_power(room_id, user_id) for room_id in rooms)
-
-    def _has_power(self, room_id: str, user_id: str) -> bool:
-        """Whether somebody is never refused in a room, since he may moderate there."""
-        room = self._rooms.room(room_id)
-        return room is not None and user_id in room.creators | room.powerful
-
-    def _enabled_rooms(self, moderation_room: str) -> list[str]:
-        return [
-            record.room_id
-            for record in self._rooms.owned_by(moderation_room)
-            if record.mode in (RoomMode.ENABLED, RoomMode.DRY_RUN)
-        ]
-
-    def _is_checked(self, room_id: str) -> bool:
-        """Whether our policy server is in force in a room."""
-        room = self._rooms.room(room_id)
-        return room is not None and room.policy == self._rooms.ours

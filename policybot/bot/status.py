@@ -10,6 +10,7 @@ from policybot.policy.room import RoomMode
 from .client import MatrixClient
 from .command import Command
 from .errors import CommandError
+from .exemptions import Exemptions, exemption_lines
 from .list_lines import list_lines
 from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
@@ -22,9 +23,12 @@ DAY_MS = 24 * 3600 * 1000
 
 
 class RefusalCounts(Protocol):
-    """How many events of a room were refused since a time (milliseconds since 1970)."""
+    """How many events of a room were refused since a time (milliseconds since 1970), and how many
+    would have been but for dry run."""
 
     async def refused_since(self, room_id: str, since_ts: int) -> int: ...
+
+    async def dry_run_since(self, room_id: str, since_ts: int) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class StatusCommand:
         protected_rooms: ProtectedRooms,
         moderation_rooms: ModerationRooms,
         lists: PolicyLists,
+        exemptions: Exemptions,
         counts: RefusalCounts,
         condition: Callable[[], Condition],
         *,
@@ -54,6 +59,7 @@ class StatusCommand:
         self._rooms = protected_rooms
         self._moderation_rooms = moderation_rooms
         self._lists = lists
+        self._exemptions = exemptions
         self._counts = counts
         self._condition = condition
         self._clock = clock
@@ -86,19 +92,29 @@ class StatusCommand:
         for record in self._rooms.unclaimed():
             reply.item().name(self._rooms.name(record.room_id))
             reply.text(" names me, but is not enabled: everything is signed")
-        return reply.line().add(list_lines(self._lists, self._moderation_rooms, moderation_room))
+        reply.line().add(list_lines(self._lists, self._moderation_rooms, moderation_room))
+        return reply.add(exemption_lines(self._exemptions, moderation_room))
 
     async def _room_line(self, record: RoomRecord) -> Reply:
         reply = Reply().name(self._rooms.name(record.room_id)).text(": ")
-        refused = await self._counts.refused_since(record.room_id, self._clock() - DAY_MS)
+        since_ts = self._clock() - DAY_MS
+        refused = await self._counts.refused_since(record.room_id, since_ts)
+        reported = await self._counts.dry_run_since(record.room_id, since_ts)
         fault = self._fault(record)
         if fault:
             reply.text("⚠️ ").text(fault).text(", ")
         elif record.mode is RoomMode.DISABLED:
             reply.text(f"disabled, still signed for {self._days_left(record)}, ")
-        else:
+        elif record.mode is not RoomMode.DRY_RUN:
             reply.text("protected, ")
-        return reply.text(f"{refused:,} refused in 24 hours")
+        counts = (
+            [] if record.mode is RoomMode.DRY_RUN and not refused else [f"{refused:,} refused"]
+        )
+        if record.mode is RoomMode.DRY_RUN:
+            reply.text("dry run, " if fault else "dry run, everything is signed, ")
+        if record.mode is RoomMode.DRY_RUN or reported:
+            counts.append(f"{reported:,} would have been refused")
+        return reply.text(" and ".join(counts) + " in 24 hours")
 
     def _fault(self, record: RoomRecord) -> str:
         """What is wrong with a room, in our own words; empty if nothing is."""
@@ -143,8 +159,8 @@ class StatusCommand:
                 reply.text(" names ").code(room.unstable_policy.via)
             exempt = room.creators | room.powerful
             reply.item().text(
-                f"never refused: {count(len(exempt), 'user')} with power there, and the members "
-                "of this room"
+                f"never refused: {count(len(exempt), 'user')} with power there, the members of "
+                f"this room, and {count(len(self._exemptions.of(moderation_room)), 'exempt user')}"
             )
         reply.item().add(blind_spot(self._rooms.ours.via))
         return reply

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
+from policybot.policy.glob import fold
 from policybot.policy.verdict import Details, Ground
 
 from .command import Command
 from .errors import CommandError
+from .exemptions import Exemptions, add_exemption
 from .links import InvalidLink, parse_event
 from .reply import Reply
 from .report_text import Refusal, Titles, add_rule, kind_of
@@ -20,7 +22,8 @@ _GROUNDS = {
     Ground.CREATOR: "its sender created the room",
     Ground.POWER: "its sender has power in the room",
     Ground.MODERATOR: "its sender is a member of this room",
-    Ground.ALLOWED: "its sender is exempted here",
+    Ground.ALLOWED: "its sender was exempt here",
+    Ground.DRY_RUN: "the room was in dry run, where nothing is refused",
     Ground.DISABLED: "the policy server of the room was disabled",
 }
 
@@ -36,8 +39,9 @@ class VerdictLog(Protocol):
 class VerdictCommands:
     """Carries out `why`."""
 
-    def __init__(self, verdicts: VerdictLog, titles: Titles) -> None:
+    def __init__(self, verdicts: VerdictLog, exemptions: Exemptions, titles: Titles) -> None:
         self._verdicts = verdicts
+        self._exemptions = exemptions
         self._titles = titles
 
     async def why(self, moderation_room: str, sender: str, command: Command) -> Reply:
@@ -75,6 +79,7 @@ class VerdictCommands:
             reply.text(", written by ").code(details.rule.sender)
         if not refused:
             reply.item().text(f"signed because {_ground(details)}")
+            self._add_exemption(reply, details)
         reply.item().text(f"decided {_time(details.received_ts)}, asked first by ")
         reply.code(details.caller)
         if details.unverified:
@@ -83,6 +88,14 @@ class VerdictCommands:
             reply.item().text("sent before the room was protected")
         reply.item().text("event ").code(details.event_id).text(", reference ")
         reply.code(verdict.reference)
+
+    def _add_exemption(self, reply: Reply, details: Details) -> None:
+        """Tell who exempted the sender, if that exemption is still there."""
+        if details.ground is not Ground.ALLOWED:
+            return
+        exemption = self._exemptions.find(details.moderation_room, fold(details.sender))
+        if exemption is not None and exemption.allowed_ts <= details.received_ts:
+            add_exemption(reply.text(", "), exemption)
 
 
 def _ground(details: Details) -> str:

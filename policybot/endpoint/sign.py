@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from policybot.policy.room import ModerationRoom, ProtectedRoom
+from policybot.policy.room import ModerationRoom, ProtectedRoom, RoomMode
 from policybot.policy.rule_store import RuleStore
 from policybot.policy.verdict import Decision, reference_code
 from policybot.protocol.canonical_json import InvalidJson, ParsedJson, read_json
@@ -299,7 +299,9 @@ class SignUseCase:
             self._on_fault(pdu.room_id)
         except Exception:
             log.exception("Telling about the fault failed.")
-        if self._on_failure is FailureAnswer.SIGN:
+        room = self._rooms.get(pdu.room_id)
+        all_signed = room is not None and room.mode is not RoomMode.ENABLED
+        if self._on_failure is FailureAnswer.SIGN or all_signed:
             # What failed may be just this; no answer but a refusal is left then.
             with suppress(Exception):
                 message = pdu_signing_bytes(pdu)

@@ -2,6 +2,7 @@
 
 from policybot.protocol.pdu import Pdu
 
+from .glob import fold
 from .room import ModerationRoom, ProtectedRoom, RoomMode
 from .rule import Recommendation
 from .rule_store import RuleStore
@@ -84,6 +85,7 @@ def exemption_of(
     if moderation_room is not None:
         if moderation_room.invite_only and user_id in moderation_room.members:
             return Ground.MODERATOR
-        if user_id in moderation_room.allowed:
+        # Compared like rules, so that an exemption saves from every rule about the same name.
+        if moderation_room.allowed and fold(user_id) in moderation_room.allowed:
             return Ground.ALLOWED
     return None

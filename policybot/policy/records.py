@@ -51,6 +51,20 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
+class Exemption:
+    """A user whom no list decides about in the rooms of one moderation room.
+
+    ``user_id`` is in lower case, as it is compared. ``allowed_ts`` is milliseconds since 1970.
+    """
+
+    moderation_room: str
+    user_id: str
+    reason: str
+    allowed_by: str
+    allowed_ts: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReportCursor:
     """How far the reports room ``room_id`` has been told.
 

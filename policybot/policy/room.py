@@ -83,7 +83,8 @@ class ProtectedRoom:
 @dataclass(frozen=True, slots=True)
 class ModerationRoom:
     """A room whose members moderate: its lists in the order watched, rules that stay ``unused``
-    since they would hit the bot or a moderator, and users ``allowed`` by local exemption."""
+    since they would hit the bot or a moderator, and users ``allowed`` by local exemption, in lower
+    case."""
 
     room_id: str
     members: frozenset[str]

@@ -132,4 +132,23 @@ _OTHER_TABLES = (
     )""",
 )
 
+
+async def add_exemptions(conn: Connection) -> None:
+    """Local exemptions, and an index to count what would have been refused in dry run."""
+    await conn.execute(
+        """CREATE TABLE exemption (
+            moderation_room TEXT NOT NULL,
+            user_id TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            allowed_by TEXT NOT NULL,
+            allowed_ts BIGINT NOT NULL,
+            PRIMARY KEY (moderation_room, user_id)
+        )"""
+    )
+    await conn.execute(
+        "CREATE INDEX decision_dry_run ON decision (room_id, received_ts) WHERE ground = 'dry run'"
+    )
+
+
 upgrade_table.register(create_tables)
+upgrade_table.register(add_exemptions)

@@ -98,10 +98,17 @@ class VerdictLog:
 
     async def refused_since(self, room_id: str, since_ts: int) -> int:
         """How many events of the room were refused from that time on (milliseconds)."""
+        return await self._count_since(Ground.RULE, room_id, since_ts)
+
+    async def dry_run_since(self, room_id: str, since_ts: int) -> int:
+        """How many would have been refused from that time on, but for dry run."""
+        return await self._count_since(Ground.DRY_RUN, room_id, since_ts)
+
+    async def _count_since(self, ground: Ground, room_id: str, since_ts: int) -> int:
         # The ground is written out so that the partial index is used.
         count: int = await self._db.fetchval(
             f"""SELECT COUNT(*) FROM decision
-            WHERE ground = '{Ground.RULE.value}' AND room_id = $1 AND received_ts >= $2""",
+            WHERE ground = '{ground.value}' AND room_id = $1 AND received_ts >= $2""",
             room_id,
             since_ts,
         )

@@ -197,6 +197,10 @@ class VerdictStore:
         """How many events of the room were refused from that time on (milliseconds)."""
         return await self._log.refused_since(room_id, since_ts)
 
+    async def dry_run_since(self, room_id: str, since_ts: int) -> int:
+        """How many would have been refused from that time on, but for dry run."""
+        return await self._log.dry_run_since(room_id, since_ts)
+
     # -- writing -------------------------------------------------------------------------------
 
     async def _write(self) -> None:

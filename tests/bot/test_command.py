@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policybot.bot.command import (
-    COMMAND_FORMS,
     MAX_COMMAND_CHARACTERS,
     Command,
     message_text,
     parse_command,
 )
+from policybot.bot.command_forms import COMMAND_FORMS
 from policybot.bot.errors import CommandError
 from tests.protocol.events import steady
 
@@ -74,7 +74,7 @@ def test_words_flags_options_and_free_text(
         ("!policy sing", "What I know: !policy help"),
         ("!policy enable", "Something is missing. Write it like this: !policy enable <room>"),
         ("!policy enable a b", "one word too many"),
-        ("!policy enable a --dry-run", "enable has no such option"),
+        ("!policy enable a --dry", "enable has no such option"),
         ("!policy ban a --lits x", "ban has no such option"),
         ("!policy ban a --list", "--list needs a value"),
         ("!policy " + "x" * (MAX_COMMAND_CHARACTERS + 1), "too long"),

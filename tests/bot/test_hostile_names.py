@@ -70,7 +70,13 @@ async def test_no_reply_or_notice_lets_them_through(moderated: Moderated, kind: 
         f"status {room_id}",
         f"ban @x:spam.example {reason[:3000]}",
         f"ban {text[:200]}",
+        f"allow {SPAMMER} {reason[:3000]}",
+        f"allow {SPAMMER}",
+        f"allow {text[:200]}",
         f"match {SPAMMER}",
+        "status",
+        f"disallow {SPAMMER}",
+        f"disallow {text[:200]}",
         f"match {text[:200]}",
         f"why {text[:200]}",
         text[:200],
@@ -81,6 +87,9 @@ async def test_no_reply_or_notice_lets_them_through(moderated: Moderated, kind: 
     await bot.notice("🚫")
     await bot.ask(f"!policy why {answer.event_id}")
     await homeserver.set_state(room_id, CAROL, POLICY, {"via": text, "public_key": text})
+    unset = bot.room(text, power_levels={})
+    await bot.ask(f"!policy enable {unset} --dry-run")
+    await homeserver.set_state(unset, CAROL, POLICY, {"via": text, "public_key": text})
     await homeserver.set_membership(list_id, BOT, "leave", CAROL)
     await homeserver.set_membership(room_id, BOT, "leave", CAROL)
     await bot.caught_up()

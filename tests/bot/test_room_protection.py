@@ -3,12 +3,16 @@
 import asyncio
 import json
 
+import pytest
+
 from policybot.policy.room import RoomMode
+from policybot.protocol.canonical_json import JsonObject
 
 from .fake_homeserver import Fault
 from .moderated import BOT, NAME, OTHER_KEY, OURS, SPAMMER, Moderated, ban
 
 POLICY = "m.room.policy"
+UNSTABLE = "org.matrix.msc4284.policy"
 PUT_POLICY = "/state/m.room.policy"
 CAROL = f"@carol:{NAME}"
 AWAY_BUT_DONE = Fault(502, body="<html>Bad Gateway</html>", after_the_deed=True)
@@ -97,18 +101,92 @@ async def test_without_power_the_reply_holds_what_to_paste(bot: Moderated) -> No
     # answered from then on, or the room would be closed the moment that somebody pastes it
     assert (await bot.sign(room_id)).signed
     await bot.homeserver.set_state(room_id, CAROL, POLICY, pasted)
-    await bot.notice("✅ The policy server stands in “Lobby” now")
+    await bot.notice(f"✅ “Lobby” is now protected: {CAROL} set m.room.policy as it should be")
     await bot.caught_up()
+    assert len(bot.notices()) == 1
+    assert "“Lobby”: protected" in await bot.ask("!policy status")
+
+
+async def test_what_was_pasted_while_the_bot_was_away_is_told_at_start(bot: Moderated) -> None:
+    room_id = bot.room(power_levels={})
+    await bot.ask(f"!policy enable {room_id}")
+    await bot.stop()
+    await bot.homeserver.set_state(room_id, CAROL, POLICY, OURS)
+    await bot.start()
+    await bot.notice("✅ “Lobby” is now protected: ")
+    await bot.restart()
     assert len(bot.notices()) == 1
 
 
-async def test_a_slip_while_pasting_is_told(bot: Moderated) -> None:
-    """With a wrong key nobody could talk in the room."""
+KEY = OURS["public_keys"]["ed25519"]
+SLIPS = [
+    (POLICY, OTHER_KEY, "carries another key than mine, so nobody can talk there. It was set"),
+    (
+        POLICY,
+        {**OURS, "via": "exmaple.org"},
+        "is not right: not example.org is named but exmaple.org, which is asked instead",
+    ),
+    (POLICY, {"via": NAME}, "is not right: no server name with a key can be read there"),
+    (POLICY, {"content": OURS}, "is not right: no server name with a key can be read there"),
+    (POLICY, {**OURS, "via": f"https://{NAME}"}, "is not right: no server name with a key"),
+    (UNSTABLE, OURS, f"is not right: it stands under the old type {UNSTABLE}"),
+    (UNSTABLE, {"via": NAME, "public_key": KEY}, "is not right: it stands under the old type"),
+]
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["", "while away"])
+@pytest.mark.parametrize(("event_type", "content", "told"), SLIPS)
+async def test_a_slip_while_pasting_is_told_once_with_what_is_right(
+    bot: Moderated, event_type: str, content: JsonObject, told: str, away: bool
+) -> None:
     room_id = bot.room(power_levels={})
     await bot.ask(f"!policy enable {room_id}")
-    await bot.homeserver.set_state(room_id, CAROL, POLICY, OTHER_KEY)
-    notice = await bot.notice("carries another key than mine, so nobody can talk there")
+    if away:
+        await bot.stop()
+    await bot.homeserver.set_state(room_id, CAROL, event_type, content)
+    if away:
+        await bot.start()
+    notice = await bot.notice("⚠️ The policy server of “Lobby”", told)
     assert f"by {CAROL}" in notice and f"!policy enable {room_id}" in notice
+    assert "give me the power level 50" in notice
+    assert json.loads(notice[notice.index("{") : notice.rindex("}") + 1]) == OURS
+    await bot.homeserver.set_state(room_id, CAROL, "m.room.name", {"name": "Lobby"})
+    await bot.caught_up()
+    assert len(bot.notices()) == 1
+    # nobody is refused for want of a rule, whatever stands there
+    assert (await bot.sign(room_id)).signed
+    await bot.homeserver.set_state(room_id, CAROL, POLICY, OURS)
+    await bot.notice(f"✅ “Lobby” is now protected: {CAROL}")
+    await bot.caught_up()
+    assert len(bot.notices()) == 2
+
+
+@pytest.mark.parametrize(("event_type", "content", "told"), [SLIPS[0], SLIPS[5]])
+async def test_the_hourly_check_mends_a_slip_once_it_may(
+    moderated: Moderated, event_type: str, content: JsonObject, told: str
+) -> None:
+    moderated.quicken()
+    await moderated.start()
+    room_id = moderated.room(power_levels={})
+    await moderated.ask(f"!policy enable {room_id}")
+    await moderated.homeserver.set_state(room_id, CAROL, event_type, content)
+    await moderated.notice(told)
+    await moderated.homeserver.set_state(
+        room_id, CAROL, "m.room.power_levels", {"users": {BOT: 50}}
+    )
+    await moderated.notice("✅ The policy server stands in “Lobby” now")
+    assert policy(moderated, room_id) == OURS
+
+
+async def test_what_is_pasted_into_a_disabled_room_is_told(bot: Moderated) -> None:
+    room_id = await bot.enabled()
+    await bot.ask(f"!policy disable {room_id}")
+    await bot.homeserver.set_state(room_id, CAROL, POLICY, OURS)
+    notice = await bot.notice(f"⚠️ {CAROL} set the policy server in “Lobby” again")
+    assert "I sign everything there" in notice and f"!policy enable {room_id}" in notice
+    await bot.caught_up()
+    assert len(bot.notices()) == 1
+    assert (await bot.sign(room_id)).signed
 
 
 async def test_power_given_later_is_used_by_the_hourly_check(moderated: Moderated) -> None:
@@ -214,6 +292,35 @@ async def test_a_room_that_cannot_be_read_is_never_dropped(moderated: Moderated)
     moderated.clock.now += 8 * DAY_MS
     await moderated.maintained()
     assert (await moderated.sign(room_id)).signed
+
+
+@pytest.mark.parametrize("how", ["by hand", "by the hourly check", "by command"])
+async def test_the_seven_days_begin_when_our_name_is_gone(moderated: Moderated, how: str) -> None:
+    if how != "by command":
+        moderated.quicken()
+    await moderated.start()
+    room_id = await moderated.enabled()
+    powerless: JsonObject = {"users": {}}
+    await moderated.homeserver.set_state(room_id, CAROL, "m.room.power_levels", powerless)
+    assert (await moderated.ask(f"!policy disable {room_id}")).startswith("❌")
+    moderated.clock.now += 8 * DAY_MS
+    if how == "by hand":
+        await moderated.homeserver.set_state(room_id, CAROL, POLICY, {})
+    else:
+        levels = {"users": {BOT: 50}}
+        await moderated.homeserver.set_state(room_id, CAROL, "m.room.power_levels", levels)
+    if how == "by command":
+        assert (await moderated.chat.release.disable(room_id, moderated.mods, CAROL)).settled
+        moderated.quicken()
+        await moderated.restart()
+    else:
+        await moderated.notice("✅ The policy server is out of “Lobby” now.")
+    moderated.clock.now += 7 * DAY_MS - 60_000
+    await moderated.maintained()
+    assert (await moderated.sign(room_id)).signed
+    moderated.clock.now += 60_000
+    await moderated.maintained()
+    assert (await moderated.sign(room_id)).status == 404
 
 
 # -- order ----------------------------------------------------------------------------------------

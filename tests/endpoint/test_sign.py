@@ -294,6 +294,18 @@ async def test_a_fault_refuses_if_so_configured(open_scene: Open) -> None:
     assert verifies(await scene.ask(event), event)
 
 
+@pytest.mark.parametrize("mode", [RoomMode.DRY_RUN, RoomMode.DISABLED, RoomMode.UNCLAIMED])
+async def test_a_fault_refuses_nobody_where_all_is_signed(
+    open_scene: Open, mode: RoomMode
+) -> None:
+    scene = await open_scene(on_failure=FailureAnswer.REFUSE)
+    scene.rooms[ROOM] = protected(mode=mode)
+    scene.verdicts.broken = True
+    event = event_of(SPAMMER)
+    assert verifies(await scene.ask(event), event)
+    assert scene.faults == [ROOM]
+
+
 async def test_telling_about_a_fault_may_fail_too(open_scene: Open) -> None:
     def fail(room_id: str) -> None:
         raise RuntimeError("cannot tell")

@@ -133,6 +133,15 @@ def test_exemptions(sender: str, ground: Ground, mode: RoomMode) -> None:
     assert not verdict.noteworthy
 
 
+@pytest.mark.parametrize("entity", ["@Allowed:X", "@allowed:x", "@*:X"])
+def test_an_exemption_saves_from_every_rule_about_the_same_name(entity: str) -> None:
+    """Rules are compared without regard to case, so exemptions are."""
+    for sender in ("@allowed:x", "@Allowed:X"):
+        verdict = evaluate(pdu(sender), ROOM, MODERATION_ROOM, BOT, rules(entity))
+        assert (verdict.outcome, verdict.ground) == (Outcome.SIGN, Ground.ALLOWED)
+        assert verdict.noteworthy
+
+
 def test_a_moderation_room_open_to_all_exempts_nobody() -> None:
     open_room = replace(MODERATION_ROOM, invite_only=False)
     verdict = evaluate(pdu("@mod:x"), ROOM, open_room, BOT, EVERYONE)

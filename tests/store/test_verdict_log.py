@@ -123,6 +123,21 @@ async def test_refused_since_counts_refusals_of_the_room(db: Database) -> None:
     assert await log.refused_since("!other:example.org", 0) == 1
 
 
+async def test_dry_run_since_counts_what_would_have_been_refused(db: Database) -> None:
+    await write(
+        db,
+        dry_run_hit(1, received_ts=10),
+        dry_run_hit(2, received_ts=20),
+        refusal(3, received_ts=20),
+        exemption(4, received_ts=20),
+        dry_run_hit(5, room_id="!other:example.org", received_ts=30),
+    )
+    log = VerdictLog(db)
+    assert await log.dry_run_since(ROOM, 20) == 1
+    assert await log.dry_run_since(ROOM, 0) == 2
+    assert await log.dry_run_since("!other:example.org", 31) == 0
+
+
 @pytest.mark.usefixtures("sqlite_file")
 @pytest.mark.parametrize(
     "query",
@@ -132,6 +147,8 @@ async def test_refused_since_counts_refusals_of_the_room(db: Database) -> None:
         "SELECT sender FROM decision WHERE number > 1 AND moderation_room IN ('b') "
         "AND ground IN ('rule', 'dry run') ORDER BY number LIMIT 5",
         "SELECT COUNT(*) FROM decision WHERE ground = 'rule' AND room_id = 'a' "
+        "AND received_ts >= 1",
+        "SELECT COUNT(*) FROM decision WHERE ground = 'dry run' AND room_id = 'a' "
         "AND received_ts >= 1",
         "SELECT MAX(number) FROM decision",
         "SELECT MIN(number) FROM decision",

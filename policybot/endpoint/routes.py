@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from policybot.protocol.canonical_json import canonical_json, checked_canonical_json
 
+from .answer import Answer
 from .errors import MatrixError, UnrecognizedMethod, UnrecognizedPath
 from .exchange import Headers, Request, Response
 from .paths import (
@@ -20,7 +21,7 @@ from .paths import (
     UNSTABLE_WELL_KNOWN,
     WELL_KNOWN,
 )
-from .sign import Answer, SignUseCase
+from .sign import SignUseCase
 
 INSTANCE_HEADER = "Policybot-Instance"
 """Carries the random ID of this installation, by which `enable` knows its own endpoint."""

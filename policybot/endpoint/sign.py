@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from policybot.policy.room import ModerationRoom, ProtectedRoom, RoomMode
 from policybot.policy.rule_store import RuleStore
-from policybot.policy.verdict import Decision, reference_code
+from policybot.policy.verdict import Decision
 from policybot.protocol.canonical_json import InvalidJson, ParsedJson, read_json
 from policybot.protocol.event_hash import (
     content_hash_matches,
@@ -26,8 +26,9 @@ from policybot.protocol.event_hash import (
     reference_hash_of,
 )
 from policybot.protocol.pdu import InvalidPdu, Pdu, parse_pdu, room_id_of
-from policybot.protocol.signing import POLICY_SERVER_KEY_ID, SigningKey
+from policybot.protocol.signing import SigningKey
 
+from .answer import Answer, Signer
 from .caller import CallerCheck, RequestKeys
 from .deadline import Deadline
 from .errors import BadJson, CheckFailed, MatrixError, NotJson, RoomNotProtected, Unauthorized
@@ -66,17 +67,6 @@ class Waits:
     store: float = 0.2
 
 
-class Answer(NamedTuple):
-    """The decision for one request: signatures of our name, or the refusal's text.
-
-    ``stored`` tells whether the verdict survives the end of the process.
-    """
-
-    signatures: Mapping[str, str] | None
-    refusal: str | None
-    stored: bool
-
-
 @dataclass(frozen=True, slots=True)
 class _Submitted:
     """A decision that the store has, and its future of the verdict that stands."""
@@ -111,16 +101,14 @@ class SignUseCase:
         waits: Waits | None = None,
         memory: VerdictMemory | None = None,
     ) -> None:
-        self._name = name
-        self._signing_key = signing_key
         self._rooms = rooms
         self._verdicts = verdicts
-        self._contact = contact
         self._on_failure = on_failure
         self._on_fault = on_fault
         self._waits = waits or Waits()
         self._caller = CallerCheck(name, keys, clock)
         self.counts: Counter[str] = Counter()
+        self._signer = Signer(name, signing_key, contact, self.counts)
         self._judge = Judge(
             bot_user_id=bot_user_id,
             rooms=rooms,
@@ -245,8 +233,8 @@ class SignUseCase:
         await asyncio.wait({standing}, timeout=self._waits.store)
         known = standing.done() and not standing.cancelled()
         signed = standing.result() if known else decision.signed
-        signature = self._signing_key.sign(message) if signed else None
-        return self._give(pdu, key, signature, stored=False)
+        signature = self._signer.signature(message) if signed else None
+        return self._signer.answer(pdu, key, signature, stored=False)
 
     # -- the answer ----------------------------------------------------------------------------
 
@@ -259,37 +247,18 @@ class SignUseCase:
         if not stored:
             self.counts["answered before the commit"] += 1
         signed = standing.result() if stored else submitted.signed
-        signature = self._signing_key.sign(message) if signed else None
+        signature = self._signer.signature(message) if signed else None
         if stored:
             self._memory.put(key, Remembered(signed, signature))
-        return self._give(pdu, key, signature, stored=stored)
+        return self._signer.answer(pdu, key, signature, stored=stored)
 
     def _remembered(self, pdu: Pdu, key: bytes, message: bytes, remembered: Remembered) -> Answer:
         self.counts["repeated"] += 1
         signature = remembered.signature
         if remembered.signed and signature is None:
-            signature = self._signing_key.sign(message)
+            signature = self._signer.signature(message)
             self._memory.put(key, Remembered(True, signature))
-        return self._give(pdu, key, signature, stored=True)
-
-    def _give(self, pdu: Pdu, key: bytes, signature: str | None, *, stored: bool) -> Answer:
-        if signature is None:
-            self.counts["refused"] += 1
-            return Answer(None, self._refusal(key), stored)
-        self.counts["signed"] += 1
-        # Synapse 1.153 and others before replace the signatures of our name by what we return,
-        # so a sender on that name would lose his server's own signature (synapse#19796).
-        carried = pdu.event["signatures"].get(self._name)
-        if carried:
-            return Answer({**carried, POLICY_SERVER_KEY_ID: signature}, None, stored)
-        return Answer({POLICY_SERVER_KEY_ID: signature}, None, stored)
-
-    def _refusal(self, key: bytes) -> str:
-        text = (
-            "This was not accepted by the moderation of this room. "
-            f"Reference: {reference_code(key)}."
-        )
-        return f"{text} If this is a mistake, ask: {self._contact}" if self._contact else text
+        return self._signer.answer(pdu, key, signature, stored=True)
 
     def _fault(self, pdu: Pdu) -> Answer:
         """Our own fault: answered as configured, never stored, told to the moderators."""
@@ -305,8 +274,10 @@ class SignUseCase:
             # What failed may be just this; no answer but a refusal is left then.
             with suppress(Exception):
                 message = pdu_signing_bytes(pdu)
-                signature = self._signing_key.sign(message)
-                return self._give(pdu, reference_hash_of(message), signature, stored=False)
+                signature = self._signer.signature(message)
+                return self._signer.answer(
+                    pdu, reference_hash_of(message), signature, stored=False
+                )
         raise CheckFailed("The policy server cannot judge events at the moment.") from None
 
 

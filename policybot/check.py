@@ -9,19 +9,21 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from mautrix.util.async_db import Database
 
 from .app import StartFailed
 from .bot.client import HomeserverAway, MatrixClient, open_api
 from .config import Config, HomeserverConfig, ListenConfig
-from .endpoint.errors import MatrixError, Unauthorized
+from .endpoint.errors import BadJson, MatrixError, Unauthorized, UnrecognizedPath
 from .endpoint.exchange import Headers, Request, Response
-from .endpoint.listener import Listener
+from .endpoint.listener import Listener, url_of
+from .endpoint.paths import SIGN, UNSTABLE_SIGN, UNSTABLE_WELL_KNOWN, WELL_KNOWN
 from .endpoint.routes import INSTANCE_HEADER
 from .federation.client import HttpClient
 from .federation.notary import Notary
-from .federation.probe import check_key_delivery, probe_endpoint
+from .federation.probe import RouteResult, check_key_delivery, probe_routes
 from .login import log_in_once
 from .protocol.canonical_json import canonical_json
 from .protocol.identifier import server_of
@@ -31,10 +33,11 @@ from .store.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at, as a sentence."""
+    """One thing looked at, as a sentence, and what to write where if it is not good."""
 
     text: str
     good: bool
+    cure: tuple[str, ...] = ()
 
 
 async def check(config: Config) -> int:
@@ -44,7 +47,8 @@ async def check(config: Config) -> int:
         if finding.good:
             print(finding.text, flush=True)
         else:
-            print(f"policybot: {finding.text}", file=sys.stderr, flush=True)
+            lines = [f"policybot: {finding.text}", *(f"    {line}" for line in finding.cure)]
+            print("\n".join(lines), file=sys.stderr, flush=True)
             code = 1
     return code
 
@@ -74,7 +78,8 @@ async def findings(config: Config) -> AsyncIterator[Finding]:
         try:
             yield Finding("The database can be used.", True)
             yield await _login(homeserver, database)
-            yield await _endpoint(config, database, http)
+            async for finding in _endpoint(config, database, http):
+                yield finding
         finally:
             await database.stop()
 
@@ -92,33 +97,64 @@ async def _login(homeserver: HomeserverConfig, database: Database) -> Finding:
     return Finding(f"The login of {homeserver.user_id} is valid.", True)
 
 
-async def _endpoint(config: Config, database: Database, http: HttpClient) -> Finding:
-    """Whether this installation answers under its public name."""
+async def _endpoint(
+    config: Config, database: Database, http: HttpClient
+) -> AsyncIterator[Finding]:
+    """Whether this installation answers under its public name, path by path."""
     server, listen = config.policy_server, config.listen
     assert listen is not None
     own_id = await Settings(database).instance_id()
+    told: set[str] = set()
     try:
         async with _answering(listen, own_id):
-            result = await probe_endpoint(server.name, own_id, http, server.public_url)
+            async for route in probe_routes(server.name, own_id, http, server.public_url):
+                yield _finding(route, listen, told)
     except OSError as error:
-        return Finding(
+        yield Finding(
             f"The endpoint cannot listen on {listen.host}, port {listen.port}: "
             f"{error.strerror or error}. Change `listen`.",
             False,
         )
-    if result.ok:
-        return Finding(f"The endpoint answers at {result.address}.", True)
-    return Finding(f"The endpoint does not answer under its public name. {result.text}", False)
 
 
-class _Stranger:
-    """Answers everything as the endpoint answers a stranger."""
+def _finding(route: RouteResult, listen: ListenConfig, told: set[str]) -> Finding:
+    if not route.text:
+        return Finding(f"The {route.owner} answers at {route.address}.", True)
+    if not route.needed:
+        return Finding(f"Homeservers do not need it, but: {route.text}", True)
+    if not route.prefix or route.prefix in told:
+        return Finding(route.text, False)
+    told.add(route.prefix)
+    return Finding(route.text, False, proxy_lines(route.prefix, listen.host, listen.port))
+
+
+def proxy_lines(prefix: str, host: str, port: int) -> tuple[str, ...]:
+    """What sends the paths that begin with ``prefix`` to us, as docs/deploy.md has it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    url = url_of(host, port)
+    pattern = f"{prefix}*" if prefix.endswith("/") else prefix
+    return (
+        f"nginx:   location ^~ {prefix} {{ proxy_pass {url}; }}",
+        f"Caddy:   reverse_proxy {pattern} {url.removeprefix('http://')}",
+        f"Traefik: PathPrefix(`{prefix}`) in the rule of the router to {url}",
+        "Where they stand: docs/deploy.md",
+    )
+
+
+class _StandIn:
+    """Answers the probes as the endpoint would."""
 
     def __init__(self, own_id: str) -> None:
         self._headers = Headers((("Content-Type", "application/json"), (INSTANCE_HEADER, own_id)))
 
     async def answer(self, request: Request) -> Response:
-        return self.refuse(Unauthorized("This is only a check."))
+        path = request.target
+        if path in (WELL_KNOWN, UNSTABLE_WELL_KNOWN):
+            return Response(HTTPStatus.OK, self._headers, b"{}")
+        if path not in (SIGN, UNSTABLE_SIGN):
+            return self.refuse(UnrecognizedPath("This is only a check."))
+        error = BadJson if request.authorization else Unauthorized
+        return self.refuse(error("This is only a check."))
 
     def refuse(self, error: MatrixError) -> Response:
         return Response(error.status, self._headers, canonical_json(error.to_json()))
@@ -126,13 +162,13 @@ class _Stranger:
 
 @asynccontextmanager
 async def _answering(listen: ListenConfig, own_id: str) -> AsyncIterator[None]:
-    """Answer the probe in place of policybot, unless something listens there already.
+    """Answer the probes in place of policybot, unless something listens there already.
 
     Raises:
         OSError: the address cannot be used.
     """
 
-    listener = Listener(_Stranger(own_id), listen.host, listen.port)
+    listener = Listener(_StandIn(own_id), listen.host, listen.port)
     try:
         await listener.start()
     except OSError as error:

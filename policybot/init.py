@@ -169,7 +169,7 @@ policy_server:
   # Shown to people who are refused, for instance an address or a room alias.
   contact: null
 
-# Where the endpoint listens; the reverse proxy sends /_matrix/policy/ here.
+# Where the endpoint listens; the reverse proxy sends the policy server's paths here.
 listen: {{host: 127.0.0.1, port: 8090}}
 
 standalone:

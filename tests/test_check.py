@@ -1,15 +1,19 @@
 """`policybot check` against a small homeserver: each line it prints, and each fault it finds."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from policybot.check import proxy_lines
 from policybot.demo.ports import free_ports
+from policybot.endpoint.paths import SIGN, UNSTABLE_SIGN, UNSTABLE_WELL_KNOWN, WELL_KNOWN
 from policybot.store.database import open_database
 from policybot.store.settings import Setting, Settings
 
 from .bot.conftest import homeserver
 from .bot.fake_homeserver import FakeHomeserver, Fault
+from .bot.public_front import PublicFront
 from .command import BOT, Ended, policybot, running, write_config
 
 __all__ = ["homeserver"]
@@ -24,15 +28,34 @@ async def check(directory: Path) -> Ended:
     return await policybot("check", directory=directory)
 
 
+def answers(url: str) -> list[str]:
+    """What is printed when every path is answered by the right one."""
+    return [
+        f"The endpoint answers at {url}{SIGN}.",
+        f"The endpoint answers at {url}{UNSTABLE_SIGN}.",
+        f"The homeserver answers at {url}/_matrix/key/v2/server.",
+        f"The endpoint answers at {url}{WELL_KNOWN}.",
+        f"The endpoint answers at {url}{UNSTABLE_WELL_KNOWN}.",
+    ]
+
+
+@pytest.fixture
+async def front(homeserver: FakeHomeserver) -> AsyncIterator[PublicFront]:
+    """The reverse proxy, without what is behind it for policybot."""
+    async with PublicFront() as front:
+        front.homeserver = homeserver.url
+        yield front
+
+
 async def test_before_the_first_run_it_answers_for_itself(
-    homeserver: FakeHomeserver, tmp_path: Path
+    homeserver: FakeHomeserver, front: PublicFront, tmp_path: Path
 ) -> None:
     (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
+    front.behind = f"http://127.0.0.1:{port}"
     write_config(
         tmp_path,
         {"url": homeserver.url, "access_token": homeserver.token(BOT)},
-        policy_server={"public_url": url},
+        policy_server={"public_url": front.url},
         listen={"port": port},
     )
     ended = await check(tmp_path)
@@ -42,42 +65,84 @@ async def test_before_the_first_run_it_answers_for_itself(
         KEYS,
         DATABASE,
         LOGIN,
-        f"The endpoint answers at {url}/_matrix/policy/v1/sign.",
+        *answers(front.url),
     ]
 
 
-async def test_a_bot_that_runs_answers(homeserver: FakeHomeserver, tmp_path: Path) -> None:
+async def test_a_bot_that_runs_answers(
+    homeserver: FakeHomeserver, front: PublicFront, tmp_path: Path
+) -> None:
     account = {"url": homeserver.url, "access_token": homeserver.token(BOT)}
     file = write_config(tmp_path, account, standalone={"logging": {"level": "INFO"}})
     async with running(file) as (_, url):
-        port = int(url.rpartition(":")[2])
+        front.behind, port = url, int(url.rpartition(":")[2])
         # The port is in use, by the bot itself.
-        write_config(tmp_path, account, policy_server={"public_url": url}, listen={"port": port})
+        write_config(
+            tmp_path, account, policy_server={"public_url": front.url}, listen={"port": port}
+        )
         ended = await check(tmp_path)
         assert (ended.code, ended.err) == (0, "")
-        assert ended.out.splitlines()[-1].startswith(f"The endpoint answers at {url}/")
+        assert ended.out.splitlines()[-5:] == answers(front.url)
 
         (tmp_path / "other").mkdir()
-        write_config(tmp_path / "other", account, policy_server={"public_url": url})
+        write_config(tmp_path / "other", account, policy_server={"public_url": front.url})
         ended = await check(tmp_path / "other")
         assert ended.code == 1
-        assert "another installation of policybot answers here" in ended.err
-        assert ended.err.count("\n") == 1
+        assert ended.err.count("another installation of policybot answers here") == 4
+        assert ended.err.count("\n") == 4
 
 
-async def test_the_homeserver_under_the_public_name_means_a_missing_proxy_line(
-    homeserver: FakeHomeserver, tmp_path: Path
+async def test_the_homeserver_under_the_public_name_means_missing_proxy_lines(
+    homeserver: FakeHomeserver, front: PublicFront, tmp_path: Path
 ) -> None:
+    (port,) = free_ports(1)
+    front.behind, front.prefixes = f"http://127.0.0.1:{port}", (WELL_KNOWN,)
     write_config(
         tmp_path,
         {"url": homeserver.url, "access_token": homeserver.token(BOT)},
-        policy_server={"public_url": homeserver.url},
+        policy_server={"public_url": front.url},
+        listen={"port": port},
     )
     ended = await check(tmp_path)
     assert ended.code == 1
-    assert ended.out.splitlines()[1:] == [KEYS, DATABASE, LOGIN]
-    assert ended.err.startswith("policybot: The endpoint does not answer under its public name.")
-    assert "does not send /_matrix/policy/ to policybot" in ended.err
+    well = answers(front.url)
+    assert ended.out.splitlines()[1:] == [KEYS, DATABASE, LOGIN, well[2], well[3]]
+    lines = ended.err.splitlines()
+    assert [line for line in lines if line.startswith("policybot: ")] == [
+        f"policybot: {front.url}{path}: the homeserver itself answers (404 M_UNRECOGNIZED): the "
+        f"reverse proxy does not send {prefix} to policybot."
+        for path, prefix in (
+            (SIGN, "/_matrix/policy/"),
+            (UNSTABLE_SIGN, "/_matrix/policy/"),
+            (UNSTABLE_WELL_KNOWN, UNSTABLE_WELL_KNOWN),
+        )
+    ]
+    # The lines for one prefix are printed once.
+    address = f"127.0.0.1:{port}"
+    assert [line for line in lines if not line.startswith("policybot: ")] == [
+        f"    {line}"
+        for prefix, pattern in (
+            ("/_matrix/policy/", "/_matrix/policy/*"),
+            (UNSTABLE_WELL_KNOWN, UNSTABLE_WELL_KNOWN),
+        )
+        for line in (
+            f"nginx:   location ^~ {prefix} {{ proxy_pass http://{address}; }}",
+            f"Caddy:   reverse_proxy {pattern} {address}",
+            f"Traefik: PathPrefix(`{prefix}`) in the rule of the router to http://{address}",
+            "Where they stand: docs/deploy.md",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("0.0.0.0", "127.0.0.1:80"), ("::", "[::1]:80"), ("10.0.0.1", "10.0.0.1:80")],
+)
+def test_the_lines_name_an_address_that_can_be_reached(host: str, address: str) -> None:
+    nginx, caddy, traefik, _ = proxy_lines("/x", host, 80)
+    assert f"http://{address};" in nginx
+    assert caddy.endswith(f" {address}")
+    assert traefik.endswith(f"http://{address}")
 
 
 async def test_a_password_is_used_and_its_token_kept(
@@ -111,7 +176,7 @@ async def test_every_fault_has_a_line_of_its_own(tmp_path: Path) -> None:
     assert "policy_server.name is other.example.org" in name
     assert "does not deliver keys" in keys
     assert f"The homeserver at {NOBODY_THERE}: cannot be reached" in login
-    assert "The endpoint does not answer under its public name" in endpoint
+    assert "refuses the connection" in endpoint
     assert all(line.startswith("policybot: ") for line in ended.err.splitlines())
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from policybot.bot.command_forms import COMMAND_FORMS
+from policybot.check import proxy_lines
 from policybot.config import _KEYS, _MODERATION_ROOM_KEYS, parse_config
 from policybot.endpoint.paths import HEALTH, POLICY_PATHS
 from policybot.policy.evaluator import _ALWAYS_SIGNED_STATE
@@ -38,16 +39,54 @@ def extras() -> dict[str, Any]:
 # -- proxies -------------------------------------------------------------------------------------
 
 
+def section(title: str) -> str:
+    """A section of docs/deploy.md."""
+    return DEPLOY.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
 def locations(config: str) -> dict[str, str]:
     """Each `location` of an nginx configuration, and where it sends requests."""
-    return dict(re.findall(r"location ([^{]+?) \{.*?proxy_pass ([^;]+);", config, re.S))
+    found = re.findall(r"location (?:\^~ )?([^{]+?) \{.*?proxy_pass ([^;]+);", config, re.S)
+    return dict(found)
 
 
 def test_nginx_sends_exactly_the_policy_paths() -> None:
-    (config,) = blocks(DEPLOY, "nginx")
+    (config,) = blocks(section("nginx"), "nginx")
     found = locations(config)
     assert found.pop("/") == "http://127.0.0.1:8008"
     assert found == dict.fromkeys(POLICY_PATHS, "http://127.0.0.1:8090")
+
+
+def test_caddy_sends_exactly_the_policy_paths() -> None:
+    (config,) = blocks(section("Caddy"), "caddyfile")
+    lines = re.findall(r"^ +reverse_proxy (?:(/\S+) )?(\S+)$", config, re.M)
+    found = {path.removesuffix("*"): target for path, target in lines}
+    assert found.pop("") == "127.0.0.1:8008"
+    assert found == dict.fromkeys(POLICY_PATHS, "127.0.0.1:8090")
+
+
+def test_traefik_sends_exactly_the_policy_paths() -> None:
+    _, config = map(yaml.safe_load, blocks(section("Traefik"), "yaml"))
+    routers, services = config["http"]["routers"], config["http"]["services"]
+    rule = routers["policybot"]["rule"]
+    assert tuple(re.findall(r"PathPrefix\(`([^`]+)`\)", rule)) == POLICY_PATHS
+    assert routers["homeserver"]["rule"] in rule
+    for name, url in (
+        ("policybot", "http://127.0.0.1:8090"),
+        ("homeserver", "http://127.0.0.1:8008"),
+    ):
+        assert routers[name]["service"] == name
+        assert services[name] == {"loadBalancer": {"servers": [{"url": url}]}}
+
+
+@pytest.mark.parametrize("path", POLICY_PATHS)
+def test_check_prints_the_lines_that_stand_here(path: str) -> None:
+    nginx, caddy, traefik, _ = proxy_lines(path, "127.0.0.1", 8090)
+    assert nginx.removeprefix("nginx:").strip() in section("nginx")
+    assert caddy.removeprefix("Caddy:").strip() in section("Caddy")
+    prefix, _, url = traefik.removeprefix("Traefik:").strip().partition(" in the rule of the ")
+    assert prefix in section("Traefik")
+    assert url.removeprefix("router to ") in section("Traefik")
 
 
 def test_the_table_of_paths_is_complete() -> None:

@@ -60,8 +60,8 @@ class PolicyRoutes:
         self._handlers: dict[str, dict[str, Handler]] = {
             SIGN: {"POST": self._sign},
             UNSTABLE_SIGN: {"POST": self._sign_unstable},
-            WELL_KNOWN: _document({"public_keys": {"ed25519": public_key}}),
-            UNSTABLE_WELL_KNOWN: _document({"public_key": public_key}),
+            WELL_KNOWN: self._document({"public_keys": {"ed25519": public_key}}),
+            UNSTABLE_WELL_KNOWN: self._document({"public_key": public_key}),
             HEALTH: {"GET": _health, "HEAD": _health},
         }
 
@@ -111,19 +111,20 @@ class PolicyRoutes:
         headers = self._stored_headers if answer.stored else self._memory_headers
         return Response(status, headers, checked_canonical_json(body))
 
+    def _document(self, document: dict[str, object]) -> dict[str, Handler]:
+        """The handlers of a well-known document, which web clients may read."""
+        found = Response(
+            HTTPStatus.OK, Headers((_JSON, self._instance, *_CORS)), canonical_json(document)
+        )
+        preflight = Response(HTTPStatus.NO_CONTENT, Headers(_CORS))
 
-def _document(document: dict[str, object]) -> dict[str, Handler]:
-    """The handlers of a well-known document, which web clients may read."""
-    found = Response(HTTPStatus.OK, Headers((_JSON, *_CORS)), canonical_json(document))
-    preflight = Response(HTTPStatus.NO_CONTENT, Headers(_CORS))
+        async def get(request: Request) -> Response:
+            return found
 
-    async def get(request: Request) -> Response:
-        return found
+        async def options(request: Request) -> Response:
+            return preflight
 
-    async def options(request: Request) -> Response:
-        return preflight
-
-    return {"GET": get, "HEAD": get, "OPTIONS": options}
+        return {"GET": get, "HEAD": get, "OPTIONS": options}
 
 
 async def _health(request: Request) -> Response:

@@ -1,26 +1,33 @@
 """Whether our endpoint answers under its public name, asked before a room is made to rely on it.
 
 A request without a signature must get 401 and our installation's ID. Everything else is put into
-words for the person who has to mend it.
+words for the person who has to mend it. `policybot check` asks each path by itself.
 """
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from ..protocol.server_name import InvalidServerName
+from ..protocol.server_name import InvalidServerName, parse_server_name
+from .answer import (
+    INSTANCE_HEADER,
+    KEY_SERVER_PATH,
+    SIGN_PATH,
+    SIGN_PREFIX,
+    UNSTABLE_SIGN_PATH,
+    WELL_KNOWN_PATHS,
+    Fault,
+    fault_in,
+    said,
+)
 from .client import HttpClient, RequestFailed, RequestTimedOut, Response
 from .dns_lookup import DnsLookup
 from .notary import ANY_KEY_ID, Notary, Wanted
 from .resolve import Target, resolve
 from .well_known import WellKnown
 
-INSTANCE_HEADER = "Policybot-Instance"
-SIGN_PATH = "/_matrix/policy/v1/sign"
 PROBE_TIMEOUT_S = 10.0
 KEY_TIMEOUT_S = 15.0
-
-# 520 to 526 are what Cloudflare answers in place of a server that it cannot reach.
-_GATEWAY_FAULTS = frozenset({502, 503, 504, *range(520, 527)})
 
 
 class ProbeOutcome(StrEnum):
@@ -48,6 +55,68 @@ class ProbeResult:
         return self.outcome is ProbeOutcome.OK
 
 
+@dataclass(frozen=True, slots=True)
+class RouteResult:
+    """What answers under one public path. ``text`` is empty when it is who should.
+
+    ``owner`` is who should. ``prefix`` is set where the reverse proxy's line for it is missing or
+    wrong. Without ``needed`` a fault keeps nobody from talking.
+    """
+
+    address: str
+    text: str
+    prefix: str = ""
+    needed: bool = True
+    owner: str = "endpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where to ask: a URL without path, as found by the name or (``target`` None) as given."""
+
+    url: str
+    name: str
+    target: Target | None
+
+    async def ask(
+        self, path: str, client: HttpClient, authorization: str | None = None
+    ) -> Response:
+        """POST to a `/sign`, GET anything else. Raises RequestFailed."""
+        headers = {} if self.target is None else {"Host": self.target.host_header}
+        hostname = None if self.target is None else self.target.server_hostname
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        address = self.url + path
+        if path not in (SIGN_PATH, UNSTABLE_SIGN_PATH):
+            return await client.get_json(
+                address, headers=headers, timeout_s=PROBE_TIMEOUT_S, server_hostname=hostname
+            )
+        return await client.post_json(
+            address, {}, headers=headers, timeout_s=PROBE_TIMEOUT_S, server_hostname=hostname
+        )
+
+    def web_site(self) -> "_Place":
+        """Where the name's own well-known documents are, which no delegation moves."""
+        if self.target is None:
+            return self
+        host = parse_server_name(self.name).host
+        return _Place(f"https://{host}", self.name, Target("", host, host.strip("[]")))
+
+    @property
+    def delegated(self) -> bool:
+        """Whether another web server than the name's own is asked for the endpoint."""
+        return self.target is not None and self.target.host_header != self.name
+
+
+async def _find(
+    name: str, client: HttpClient, public_url: str | None, dns: DnsLookup | None
+) -> _Place:
+    if public_url is not None:
+        return _Place(public_url.rstrip("/"), name, None)
+    target = (await resolve(name, WellKnown(client), dns or DnsLookup()))[0]
+    return _Place(target.url, name, target)
+
+
 async def probe_endpoint(
     name: str,
     instance_id: str,
@@ -60,75 +129,119 @@ async def probe_endpoint(
     What was found before does not count: who asks has often just changed it. ``dns`` is asked for
     SRV records (None: as the system asks).
     """
-    if public_url is None:
-        try:
-            target = (await resolve(name, WellKnown(client), dns or DnsLookup()))[0]
-        except InvalidServerName:
-            return ProbeResult(ProbeOutcome.UNREACHABLE, f"{name!r} is not a server name.", "")
-        headers, hostname = {"Host": target.host_header}, target.server_hostname
-        base = target.url
-    else:
-        target, headers, hostname = None, {}, None
-        base = public_url.rstrip("/")
-    address = base + SIGN_PATH
     try:
-        response = await client.post_json(
-            address, {}, headers=headers, timeout_s=PROBE_TIMEOUT_S, server_hostname=hostname
-        )
+        place = await _find(name, client, public_url, dns)
+    except InvalidServerName:
+        return ProbeResult(ProbeOutcome.UNREACHABLE, f"{name!r} is not a server name.", "")
+    address = place.url + SIGN_PATH
+    try:
+        response = await place.ask(SIGN_PATH, client)
     except RequestFailed as error:
-        return ProbeResult(ProbeOutcome.UNREACHABLE, _unreachable(name, target, error), address)
-    fault = _fault(response, instance_id)
+        return ProbeResult(ProbeOutcome.UNREACHABLE, _unreachable(place, error), address)
+    fault = fault_in(response, instance_id, SIGN_PATH, SIGN_PREFIX)
     if fault is None:
         return ProbeResult(ProbeOutcome.OK, "", address)
-    return ProbeResult(ProbeOutcome.NOT_OURS, f"{address}: {fault}", address)
+    return ProbeResult(ProbeOutcome.NOT_OURS, f"{address}: {fault.text}", address)
 
 
-def _unreachable(name: str, target: Target | None, error: RequestFailed) -> str:
+async def probe_routes(
+    name: str,
+    instance_id: str,
+    client: HttpClient,
+    public_url: str | None = None,
+    dns: DnsLookup | None = None,
+) -> AsyncIterator[RouteResult]:
+    """Ask each public path by itself; only the first if nothing answers at all."""
+    try:
+        place = await _find(name, client, public_url, dns)
+        web_site = place.web_site()
+    except InvalidServerName:
+        yield RouteResult("", f"{name!r} is not a server name.")
+        return
+    address = place.url + SIGN_PATH
+    try:
+        response = await place.ask(SIGN_PATH, client)
+    except RequestFailed as error:
+        yield RouteResult(address, _unreachable(place, error))
+        return
+    fault = fault_in(response, instance_id, SIGN_PATH, SIGN_PREFIX)
+    if fault is None:
+        try:
+            fault = await _header_fault(place, client)
+        except RequestFailed as error:
+            fault = Fault(f"{error}.")
+    yield _result(address, fault, SIGN_PREFIX)
+    yield await _route(place, UNSTABLE_SIGN_PATH, SIGN_PREFIX, instance_id, client)
+    yield await _key_server(place, client)
+    for path in WELL_KNOWN_PATHS:
+        found = await _route(web_site, path, path, instance_id, client)
+        yield replace(found, needed=not place.delegated)
+
+
+async def _route(
+    place: _Place, path: str, prefix: str, instance_id: str, client: HttpClient
+) -> RouteResult:
+    try:
+        fault = fault_in(await place.ask(path, client), instance_id, path, prefix)
+    except RequestFailed as error:
+        fault = Fault(f"{error}.")
+    return _result(place.url + path, fault, prefix)
+
+
+async def _header_fault(place: _Place, client: HttpClient) -> Fault | None:
+    """Whether the header Authorization is taken away on the way to us. Raises RequestFailed.
+
+    With it, even of nobody's making, the empty event is looked at and is what is wrong.
+    """
+    header = f'X-Matrix origin="{place.name}",key="ed25519:probe",sig="probe"'
+    if (await place.ask(SIGN_PATH, client, header)).status != 401:
+        return None
+    return Fault(
+        "the header Authorization does not arrive: the reverse proxy must hand it on as it came."
+    )
+
+
+async def _key_server(place: _Place, client: HttpClient) -> RouteResult:
+    """Whether it is still the homeserver that answers where its keys are asked for."""
+    address = place.url + KEY_SERVER_PATH
+    try:
+        response = await place.ask(KEY_SERVER_PATH, client)
+    except RequestFailed as error:
+        text = f"{error}."
+    else:
+        text = _key_fault(response, place.name)
+    return RouteResult(address, f"{address}: {text}" if text else "", owner="homeserver")
+
+
+def _key_fault(response: Response, name: str) -> str:
+    if INSTANCE_HEADER in response.headers:
+        return (
+            "policybot answers in place of the homeserver. The reverse proxy must send only the"
+            " policy server's paths to policybot."
+        )
+    document = response.json if isinstance(response.json, dict) else {}
+    if response.status == 200 and document.get("server_name") == name:
+        return ""
+    return (
+        f"the homeserver's keys for {name} are not found ({said(response)}). The reverse proxy"
+        " must send /_matrix/key/ to the homeserver."
+    )
+
+
+def _result(address: str, fault: Fault | None, prefix: str) -> RouteResult:
+    if fault is None:
+        return RouteResult(address, "")
+    return RouteResult(address, f"{address}: {fault.text}", prefix if fault.line else "")
+
+
+def _unreachable(place: _Place, error: RequestFailed) -> str:
     text = f"{error}."
-    if target is not None and target.guessed:
+    if place.target is not None and place.target.guessed:
         text += (
-            f" (https://{name}/.well-known/matrix/server names no other place, and there is no SRV"
+            f" (https://{place.name}/.well-known/matrix/server names no other place, and there is no SRV"
             " record: policy_server.public_url can say where to ask.)"
         )
     return text
-
-
-def _fault(response: Response, instance_id: str) -> str | None:
-    """What is wrong with the answer, or None if it is ours."""
-    status = response.status
-    instance = response.headers.get(INSTANCE_HEADER)
-    if instance == instance_id:
-        if status == 401:
-            return None
-        return (
-            f"policybot was reached, but the path was not: it answered {status}. The reverse"
-            f" proxy must hand over {SIGN_PATH} unchanged."
-        )
-    if instance is not None:
-        return f"another installation of policybot answers here (status {status})."
-    if status == 401:
-        return (
-            "another policy server answers here (401 without the header"
-            f" {INSTANCE_HEADER}), or the reverse proxy takes that header away."
-        )
-    if status in _GATEWAY_FAULTS:
-        return (
-            f"the reverse proxy answers {status}: it cannot reach policybot. Compare the address"
-            " in the proxy's line for /_matrix/policy/ with `listen` in the configuration."
-        )
-    if 300 <= status < 400:
-        return f"the reverse proxy redirects ({status}), which servers do not follow here."
-    errcode = response.json.get("errcode") if isinstance(response.json, dict) else None
-    if status in (404, 405) and errcode == "M_UNRECOGNIZED":
-        return (
-            f"the homeserver itself answers ({status} M_UNRECOGNIZED): the reverse proxy does not"
-            " send /_matrix/policy/ to policybot."
-        )
-    said = f"{status} {errcode[:50]}" if isinstance(errcode, str) else str(status)
-    return (
-        f"something other than policybot answers ({said}): the reverse proxy does not send"
-        " /_matrix/policy/ to policybot."
-    )
 
 
 async def check_key_delivery(notary: Notary, *other_servers: str) -> str | None:

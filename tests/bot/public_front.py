@@ -5,13 +5,18 @@ from typing import Self
 import aiohttp
 from aiohttp import web
 
+from policybot.endpoint.paths import POLICY_PATHS
+
 
 class PublicFront:
     """Hands requests on to ``behind``, or gives ``answer`` in place of it. Its ``url`` stays the
-    same when what is behind it is started anew."""
+    same when what is behind it is started anew. With a ``homeserver``, only what begins with one
+    of ``prefixes`` goes to ``behind``."""
 
     def __init__(self) -> None:
         self.behind = ""
+        self.homeserver = ""
+        self.prefixes: tuple[str, ...] = POLICY_PATHS
         self.answer: tuple[int, str] | None = None
         self.asked = 0
         self.url = ""
@@ -35,14 +40,20 @@ class PublicFront:
         if self.answer is not None:
             status, text = self.answer
             return web.Response(status=status, text=text, content_type="application/json")
+        behind = self.behind
+        if self.homeserver and not request.raw_path.startswith(self.prefixes):
+            behind = self.homeserver
+        headers = {"Content-Type": "application/json"}
+        if "Authorization" in request.headers:
+            headers["Authorization"] = request.headers["Authorization"]
         timeout = aiohttp.ClientTimeout(total=10)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
             session.request(
                 request.method,
-                self.behind + request.raw_path,
+                behind + request.raw_path,
                 data=await request.read(),
-                headers={"Content-Type": "application/json"},
+                headers=headers,
             ) as response,
         ):
             kept = {k: v for k, v in response.headers.items() if k.startswith("Policybot-")}

@@ -119,6 +119,7 @@ async def test_well_known_documents(scene: Scene, path: str, document: dict[str,
     reply = await scene.request("GET", path)
     assert (reply.status, reply.json) == (200, document)
     assert CORS.items() <= reply.headers.items()
+    assert reply.headers["Policybot-Instance"] == INSTANCE
     preflight = await scene.request("OPTIONS", path)
     assert preflight.status == 204
     assert CORS.items() <= preflight.headers.items()

@@ -2,16 +2,28 @@ import asyncio
 
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
+from policybot.endpoint import paths, routes
 from policybot.federation import probe
+from policybot.federation.answer import (
+    INSTANCE_HEADER,
+    KEY_SERVER_PATH,
+    SIGN_PATH,
+    SIGN_PREFIX,
+    UNSTABLE_SIGN_PATH,
+    WELL_KNOWN_PATHS,
+)
 from policybot.federation.client import HttpClient
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.notary import Notary
 from policybot.federation.probe import (
     ProbeOutcome,
     ProbeResult,
+    RouteResult,
     check_key_delivery,
     probe_endpoint,
+    probe_routes,
 )
 from policybot.protocol.signing import SigningKey
 
@@ -22,6 +34,12 @@ from .servers import Addresses, serving
 NAME = "policy.example.org"
 OURS = {"Policybot-Instance": "me"}
 UNRECOGNIZED = '{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request"}'
+
+
+def test_the_paths_are_those_of_the_endpoint() -> None:
+    assert INSTANCE_HEADER == routes.INSTANCE_HEADER
+    assert (SIGN_PATH, UNSTABLE_SIGN_PATH) == (paths.SIGN, paths.UNSTABLE_SIGN)
+    assert (SIGN_PREFIX, *WELL_KNOWN_PATHS) == paths.POLICY_PATHS
 
 
 async def probed(
@@ -62,10 +80,10 @@ async def test_our_endpoint(
     [
         (404, {}, UNRECOGNIZED, "homeserver itself answers"),
         (405, {}, UNRECOGNIZED, "does not send /_matrix/policy/ to policybot"),
-        (404, {}, "<html>", "something other than policybot answers (404)"),
-        (403, {}, '{"errcode":"M_FORBIDDEN"}', "(403 M_FORBIDDEN)"),
-        (200, {}, "{}", "something other than policybot answers (200)"),
-        (500, {}, '{"errcode":7}', "(500)"),
+        (404, {}, "<html>", "something other than policybot answers (404, from Python/"),
+        (403, {}, '{"errcode":"M_FORBIDDEN"}', "(403 M_FORBIDDEN, from Python/"),
+        (200, {}, "{}", "something other than policybot answers (200, from Python/"),
+        (500, {}, '{"errcode":7}', "(500, from Python/"),
         (401, {}, '{"errcode":"M_UNAUTHORIZED"}', "another policy server"),
         (401, {"Policybot-Instance": "you"}, "{}", "another installation of policybot"),
         (404, OURS, "{}", "must hand over /_matrix/policy/v1/sign unchanged"),
@@ -90,6 +108,133 @@ async def test_not_our_endpoint(
     assert result.outcome is ProbeOutcome.NOT_OURS
     assert words in result.text
     assert result.text.startswith(result.address)
+
+
+# -- path by path ------------------------------------------------------------------------------
+
+
+async def unrecognized(_: web.Request) -> web.Response:
+    return web.Response(status=404, text=UNRECOGNIZED)
+
+
+async def signs(request: web.Request) -> web.Response:
+    return web.Response(status=400 if "Authorization" in request.headers else 401, headers=OURS)
+
+
+async def tells_key(_: web.Request) -> web.Response:
+    return web.json_response({"public_key": "k"}, headers=OURS)
+
+
+async def homeserver_keys(_: web.Request) -> web.Response:
+    return web.json_response({"server_name": NAME})
+
+
+WELL: dict[str, Handler] = {
+    SIGN_PATH: signs,
+    UNSTABLE_SIGN_PATH: signs,
+    KEY_SERVER_PATH: homeserver_keys,
+    **dict.fromkeys(WELL_KNOWN_PATHS, tells_key),
+}
+
+
+async def routes_of(client: HttpClient, handlers: dict[str, Handler]) -> list[RouteResult]:
+    app = web.Application()
+    for path, handler in handlers.items():
+        app.router.add_route("*", path, handler)
+    app.router.add_route("*", "/{path:.*}", unrecognized)
+    async with serving(app) as port:
+        url = f"http://127.0.0.1:{port}"
+        results = [result async for result in probe_routes(NAME, "me", client, url)]
+    assert [result.address for result in results] == [url + path for path in WELL]
+    return results
+
+
+async def test_each_path_is_asked(client: HttpClient) -> None:
+    assert [result.text for result in await routes_of(client, WELL)] == [""] * 5
+
+
+@pytest.mark.parametrize("path", [SIGN_PATH, UNSTABLE_SIGN_PATH, *WELL_KNOWN_PATHS])
+async def test_a_missing_line_is_named(client: HttpClient, path: str) -> None:
+    handlers = {each: handler for each, handler in WELL.items() if each != path}
+    (fault,) = [result for result in await routes_of(client, handlers) if result.text]
+    assert fault.prefix == (path if path in WELL_KNOWN_PATHS else "/_matrix/policy/")
+    assert "the homeserver itself answers (404 M_UNRECOGNIZED)" in fault.text
+    assert f"does not send {fault.prefix} to policybot" in fault.text
+    assert fault.text.startswith(fault.address)
+    assert fault.needed
+
+
+def answering(status: int, text: str = "", **headers: str) -> Handler:
+    async def answer(_: web.Request) -> web.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return web.Response(status=status, text=text, headers=named)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("path", "handler", "words", "line"),
+    [
+        # A proxy that asks for a password, or takes the header away, leaves only our 401.
+        (SIGN_PATH, answering(401, Policybot_Instance="me"), "Authorization does not", False),
+        (UNSTABLE_SIGN_PATH, answering(404, Policybot_Instance="me"), "unchanged", True),
+        (UNSTABLE_SIGN_PATH, answering(502, "<html>"), "cannot reach policybot", True),
+        (WELL_KNOWN_PATHS[0], answering(301, Location="/x"), "redirects (301)", True),
+        (WELL_KNOWN_PATHS[1], answering(200, Policybot_Instance="you"), "another instal", False),
+        (WELL_KNOWN_PATHS[1], answering(200, '{"public_key":""}'), "another policy server", False),
+        (
+            WELL_KNOWN_PATHS[1],
+            answering(200, "<html>", Content_Type="text/html", Server="nginx/1.22.1"),
+            "something other than policybot answers (200, a web page, from nginx/1.22.1)",
+            True,
+        ),
+        (
+            WELL_KNOWN_PATHS[0],
+            answering(404, '{"errcode":"M_\\u001b[1m"}', Server="\x9b31mx"),
+            "something other than policybot answers (404)",
+            True,
+        ),
+        (KEY_SERVER_PATH, answering(404, Policybot_Instance="me"), "in place of the home", False),
+        (KEY_SERVER_PATH, answering(404, UNRECOGNIZED), "(404 M_UNRECOGNIZED, from", False),
+        (KEY_SERVER_PATH, answering(200, '{"server_name":"x"}'), "are not found (200", False),
+    ],
+)
+async def test_who_answers_instead(
+    client: HttpClient, path: str, handler: Handler, words: str, line: bool
+) -> None:
+    (fault,) = [each for each in await routes_of(client, {**WELL, path: handler}) if each.text]
+    assert fault.address.endswith(path)
+    assert words in fault.text
+    assert bool(fault.prefix) == line
+
+
+async def test_nothing_answers_at_all(client: HttpClient) -> None:
+    (fault,) = [each async for each in probe_routes(NAME, "me", client, "http://127.0.0.1:1")]
+    assert "refuses the connection" in fault.text
+    (fault,) = [each async for each in probe_routes("no name", "me", client)]
+    assert fault.text == "'no name' is not a server name."
+
+
+async def test_the_web_site_of_a_delegated_name_may_lack_its_documents(
+    client: HttpClient, authority: Authority, addresses: Addresses
+) -> None:
+    async def delegate(_: web.Request) -> web.Response:
+        return web.json_response({"m.server": "hs.example.org:4443"})
+
+    endpoint, web_site = web.Application(), web.Application()
+    for path, handler in WELL.items():
+        endpoint.router.add_route("*", path, handler)
+    web_site.router.add_get("/.well-known/matrix/server", delegate)
+    async with (
+        serving(endpoint, authority.server_context("hs.example.org")) as port,
+        serving(web_site, authority.server_context(NAME)) as web_site_port,
+    ):
+        addresses.ports[NAME, 443] = web_site_port
+        addresses.ports["hs.example.org", 4443] = port
+        results = [result async for result in probe_routes(NAME, "me", client)]
+    assert [bool(result.text) for result in results] == [False, False, False, True, True]
+    assert [result.needed for result in results] == [True, True, True, False, False]
+    assert results[3].address == f"https://{NAME}/.well-known/matrix/policy_server"
 
 
 async def test_a_delegated_name_is_asked_as_others_ask_it(

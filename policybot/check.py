@@ -5,13 +5,16 @@ the moment of the check, so that the reverse proxy's line can be tried.
 """
 
 import errno
+import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 
 from mautrix.util.async_db import Database
+from yarl import URL
 
 from .app import StartFailed
 from .bot.client import HomeserverAway, MatrixClient, open_api
@@ -40,10 +43,13 @@ class Finding:
     cure: tuple[str, ...] = ()
 
 
-async def check(config: Config) -> int:
-    """Print one line for each thing looked at, faults on stderr; 1 if there is any fault."""
+async def check(config: Config, file: Path) -> int:
+    """Print one line for each thing looked at, faults on stderr; 1 if there is any fault.
+
+    ``file`` is where the configuration was read from.
+    """
     code = 0
-    async for finding in findings(config):
+    async for finding in findings(config, file):
         if finding.good:
             print(finding.text, flush=True)
         else:
@@ -53,7 +59,7 @@ async def check(config: Config) -> int:
     return code
 
 
-async def findings(config: Config) -> AsyncIterator[Finding]:
+async def findings(config: Config, file: Path) -> AsyncIterator[Finding]:
     """Look at one thing after another. What needs a thing that failed is left out."""
     assert config.standalone is not None
     homeserver = config.standalone.homeserver
@@ -75,6 +81,10 @@ async def findings(config: Config) -> AsyncIterator[Finding]:
         except DatabaseUnusable as error:
             yield Finding(str(error), False)
             return
+        for secret in (file, Path(URL(config.standalone.database).path)):
+            if secret.is_file() and secret.stat().st_mode & stat.S_IROTH:
+                text = f"{secret} may be read by every user of this machine: chmod o-r {secret}"
+                yield Finding(f"Careful: {text}", True)
         try:
             yield Finding("The database can be used.", True)
             yield await _login(homeserver, database)

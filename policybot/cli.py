@@ -78,7 +78,7 @@ def _check(path: Path) -> int:
     config = load_config(path, os.environ)
     from .check import check
 
-    return asyncio.run(check(config))
+    return asyncio.run(check(config, path))
 
 
 def _init(path: Path) -> int:

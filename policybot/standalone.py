@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
@@ -20,18 +21,13 @@ from .store.settings import Settings
 
 log = logging.getLogger("policybot")
 
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
 
 def run(config: Config) -> int:
     """Run until SIGTERM or Ctrl-C; the exit code, after one line on stderr if it is not 0."""
     assert config.standalone is not None
-    logging.basicConfig(
-        level=config.standalone.logging.level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    # One line for each statement and connection, of no use to an operator.
-    logging.getLogger("mau").setLevel(logging.WARNING)
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    _open_log(config.standalone.logging.level)
     try:
         run_on_fast_loop(_run(config))
     except (DatabaseUnusable, StartFailed) as error:
@@ -41,6 +37,32 @@ def run(config: Config) -> int:
         print(f"policybot: {TOKEN_REJECTED}", file=sys.stderr)
         return 1
     return 0
+
+
+class _EntryFormatter(logging.Formatter):
+    """Each entry begins a line and no other text does: names from outside, such as of users and
+    rooms, may hold line ends and commands to a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return _UNPRINTABLE.sub(_escaped, super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"    {_UNPRINTABLE.sub(_escaped, line)}" for line in lines)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
+
+
+def _open_log(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_EntryFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+    # One line for each statement and connection, of no use to an operator; and aiosqlite writes
+    # the values as well, with the signing key and the access token among them.
+    for name in ("mau", "asyncio", "aiosqlite"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def run_on_fast_loop(work: Coroutine[Any, Any, None]) -> None:

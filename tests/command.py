@@ -93,5 +93,6 @@ def write_config(
     for name, section in sections.items():
         config[name] = {**config[name], **section}
     file = directory / "config.yaml"
+    file.touch(0o600)
     file.write_text(json.dumps(config))
     return file

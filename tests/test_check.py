@@ -52,17 +52,19 @@ async def test_before_the_first_run_it_answers_for_itself(
 ) -> None:
     (port,) = free_ports(1)
     front.behind = f"http://127.0.0.1:{port}"
-    write_config(
+    file = write_config(
         tmp_path,
         {"url": homeserver.url, "access_token": homeserver.token(BOT)},
         policy_server={"public_url": front.url},
         listen={"port": port},
     )
+    file.chmod(0o644)
     ended = await check(tmp_path)
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.splitlines() == [
         "The configuration is complete.",
         KEYS,
+        "Careful: config.yaml may be read by every user of this machine: chmod o-r config.yaml",
         DATABASE,
         LOGIN,
         *answers(front.url),

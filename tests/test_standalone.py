@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ import aiohttp
 import pytest
 
 from policybot.endpoint.paths import HEALTH, SIGN
+from policybot.standalone import _EntryFormatter
 from policybot.store.database import open_database
 from policybot.store.settings import Setting, Settings
 
@@ -144,6 +146,41 @@ async def test_a_password_is_used_once(homeserver: FakeHomeserver, tmp_path: Pat
         assert await terminated(process) == 0
     (login,) = homeserver.calls("POST", "login")
     assert login.json["device_id"] == await stored(tmp_path, Setting.DEVICE_ID) == "NEWDEVICE"
+
+
+async def test_the_most_talkative_log_tells_no_secret(
+    homeserver: FakeHomeserver, tmp_path: Path
+) -> None:
+    homeserver.passwords[BOT] = "secret"
+    file = write_config(
+        tmp_path,
+        {"url": homeserver.url, "password": "secret"},
+        standalone={"logging": {"level": "DEBUG"}},
+    )
+    async with running(file) as (process, _):
+        await homeserver.wait_for(lambda: homeserver.calls("GET", "sync"))
+        assert await terminated(process) == 0
+    log = "\n".join(process.log)
+    assert " DEBUG " in log
+    for name in (Setting.SIGNING_KEY, Setting.ACCESS_TOKEN):
+        value = await stored(tmp_path, name)
+        assert value is not None and value not in log
+    assert "secret" not in log
+
+
+def test_text_from_outside_begins_no_line_of_the_log() -> None:
+    name = "@x\n2026-01-01 INFO policybot: all is well\x1b[2J\u202e\x9b31m:example.org"
+    entry = logging.makeLogRecord({"msg": "Invited by %s", "args": (name,), "levelname": "INFO"})
+    try:
+        raise ValueError(name)
+    except ValueError:
+        entry.exc_info = sys.exc_info()
+    first, *traceback = _EntryFormatter("%(levelname)s: %(message)s").format(entry).split("\n")
+    assert first == (
+        r"INFO: Invited by @x\n2026-01-01 INFO policybot: all is well\x1b[2J\u202e\x9b31m"
+        ":example.org"
+    )
+    assert all(line.startswith("    ") and line.isprintable() for line in traceback)
 
 
 async def test_a_dead_token(homeserver: FakeHomeserver, tmp_path: Path) -> None:

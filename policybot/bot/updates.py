@@ -161,30 +161,27 @@ class Updates:
     async def _invited(self, update: RoomUpdate) -> None:
         """Accept invitations into configured and watched rooms from anyone, elsewhere from members
         of moderation rooms only."""
-        inviter = next(
-            (
-                event["sender"]
-                for event in update.state
-                if event["type"] == "m.room.member" and event.get("state_key") == self._bot_user_id
-            ),
-            "",
-        )
+        # The inviting server adds events of its own making to the true one, and before it.
+        inviters = {
+            event["sender"]
+            for event in update.state
+            if event["type"] == "m.room.member" and event.get("state_key") == self._bot_user_id
+        }
         room_id = update.room_id
         ours = self._moderation_rooms.is_ours(room_id) or self._lists.watched(room_id)
         if not ours:
             # A room that is configured by an alias may have got it just now.
             await self._moderation_rooms.find_missing()
             ours = self._moderation_rooms.is_ours(room_id)
-        if ours or self._moderation_rooms.is_member(inviter):
-            log.info("Invited to %s by %s: joining.", room_id, inviter)
+        who = ", ".join(sorted(inviters))
+        if ours or (inviters and all(map(self._moderation_rooms.is_member, inviters))):
+            log.info("Invited to %s by %s: joining.", room_id, who)
             await self._client.join(room_id)
             if room_id in self._moderation_rooms.ids():
                 await self._moderation_rooms.refresh(room_id)
                 await self._on_moderation_room(room_id)
         else:
-            log.info(
-                "Invited to %s by %s, who is in no moderation room: ignored.", room_id, inviter
-            )
+            log.info("Invited to %s by %s, who is in no moderation room: ignored.", room_id, who)
 
     def tell_encrypted(self, room_id: str, notices: Notices) -> None:
         """Tell an encrypted moderation room, once, that the bot cannot read there."""

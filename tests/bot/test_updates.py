@@ -29,6 +29,28 @@ async def test_invitations_come_from_moderators(
     assert joined(bot, room_id) is accepted
 
 
+@pytest.mark.parametrize("senders", [[ALICE, MALLORY], [MALLORY, ALICE], []])
+async def test_an_invitation_that_claims_another_sender_is_ignored(
+    bot: Moderated, senders: list[str]
+) -> None:
+    # A server may put what it likes into the state that comes with an invitation.
+    room_id = bot.homeserver.create_room(MALLORY, join_rule="public")
+    await bot.homeserver.say(bot.mods, ALICE, "hello")
+    stripped = tuple(
+        {
+            "type": "m.room.member",
+            "sender": sender,
+            "state_key": BOT,
+            "content": {"membership": "invite"},
+        }
+        for sender in senders
+    )
+    update = RoomUpdate(room_id, Membership.INVITED, stripped, (), False)
+    await bot.app.on_batch(SyncBatch("s1", "s2", (update,)))
+    await bot.caught_up()
+    assert not joined(bot, room_id)
+
+
 async def test_anybody_may_invite_into_a_configured_room(moderated: Moderated) -> None:
     reports = moderated.homeserver.create_room(MALLORY, name="Reports")
     later = moderated.homeserver.create_room(MALLORY, name="Later")

@@ -63,6 +63,9 @@ def _open_log(level: str) -> None:
     # the values as well, with the signing key and the access token among them.
     for name in ("mau", "asyncio", "aiosqlite"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # A traceback for each request that is not proper HTTP: anybody could fill the disk. Faults of
+    # our own are logged by the endpoint.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
 
 def run_on_fast_loop(work: Coroutine[Any, Any, None]) -> None:

@@ -63,8 +63,13 @@ async def test_it_answers_while_the_homeserver_is_away_and_stops_when_told(tmp_p
             assert response.headers["Policybot-Instance"] == await stored(
                 tmp_path, Setting.INSTANCE_ID
             )
+        # What a stranger sends can be made to fail in any number; the log does not grow by it.
+        headers = {"Content-Encoding": "gzip"}
+        async with session.post(SIGN, data=b"abcd", headers=headers) as response:
+            assert response.status == 400
         assert await terminated(process) == 0
         assert process.log_tail(1)[0].endswith("Stopping.")
+        assert not any("ERROR" in line for line in process.log)
 
 
 async def test_an_interrupt_ends_it_too(tmp_path: Path) -> None:

@@ -230,6 +230,21 @@ def test_the_changelog_has_this_version() -> None:
     assert headings[headings[0] == "Unreleased"] == __version__
 
 
+# -- security ------------------------------------------------------------------------------------
+
+
+def test_every_claim_of_safety_names_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 50
+    for file, test in named:
+        source = (ROOT / file).read_text()
+        assert re.search(rf"^(?:async )?def {test}\(", source, re.M), f"{file}::{test}"
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    claims = [row for row in rows if not row.endswith("| shown by |")]
+    assert all("::test_" in row.rsplit(" | ", 1)[1] for row in claims)
+
+
 # -- links ---------------------------------------------------------------------------------------
 
 

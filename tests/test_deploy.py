@@ -1,6 +1,7 @@
 """The reverse proxies of docs/deploy.md, started as they stand there, between a caller and us."""
 
 import asyncio
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -16,6 +17,7 @@ from aiohttp.typedefs import Handler
 from policybot.demo.child_process import ChildProcess, child_environment
 from policybot.demo.ports import LOOPBACK, free_ports
 from policybot.endpoint.exchange import Endpoint, Request, Response
+from policybot.endpoint.http_server import HttpServer
 from policybot.endpoint.listener import Listener
 from policybot.endpoint.paths import POLICY_PATHS, SIGN, UNSTABLE_SIGN
 from policybot.federation.client import HttpClient, RequestFailed
@@ -137,6 +139,7 @@ class Seen:
 
     by_policybot: list[str] = field(default_factory=list)
     by_homeserver: list[tuple[str, list[str]]] = field(default_factory=list)
+    server: HttpServer = field(init=False)
 
 
 class Recording:
@@ -180,7 +183,8 @@ async def started(
 ) -> AsyncIterator[Seen]:
     """The proxy in front of our endpoint and of a homeserver."""
     seen = Seen()
-    policybot = Listener(Recording(Scene().routes, seen.by_policybot), LOOPBACK, 0)
+    seen.server = HttpServer(Recording(Scene().routes, seen.by_policybot))
+    policybot = Listener(seen.server.endpoint, LOOPBACK, 0, seen.server)
     certificate = authority.server_file(*HOSTS)
     process = ChildProcess(make.__name__)
     async with AsyncExitStack() as stack:
@@ -259,3 +263,25 @@ async def test_a_documented_proxy(
         response = await client.get_json(f"https://{HOMESERVER}:8448{path}", headers=SPOOFED)
         assert response.json == {"errcode": "M_UNRECOGNIZED"}
         assert seen.by_homeserver[-1] == (path, [LOOPBACK])
+
+        # A request that does not come whole is not handed over.
+        async with slow_request(authority.client_context(), addresses):
+            for _ in range(10):
+                assert (await client.post_json(BASES[0] + SIGN, {})).status == 401
+            assert seen.server.busy_connections == 0
+
+
+@asynccontextmanager
+async def slow_request(context: ssl.SSLContext, addresses: Addresses) -> AsyncIterator[None]:
+    """A connection that has sent a request but for the last byte of its body."""
+    port = addresses.ports[HOMESERVER, 443]
+    _, writer = await asyncio.open_connection(
+        LOOPBACK, port, ssl=context, server_hostname=HOMESERVER
+    )
+    head = f"POST {SIGN} HTTP/1.1\r\nHost: {HOMESERVER}\r\nContent-Length: 2\r\n\r\n"
+    writer.write(f"{head}{{".encode())
+    await writer.drain()
+    try:
+        yield
+    finally:
+        writer.close()

@@ -59,7 +59,7 @@ def test_nginx_sends_exactly_the_policy_paths() -> None:
 
 def test_caddy_sends_exactly_the_policy_paths() -> None:
     (config,) = blocks(section("Caddy"), "caddyfile")
-    lines = re.findall(r"^ +reverse_proxy (?:(/\S+) )?(\S+)$", config, re.M)
+    lines = re.findall(r"^ +reverse_proxy (?:(/\S+) )?(\S+)(?: \{)?$", config, re.M)
     found = {path.removesuffix("*"): target for path, target in lines}
     assert found.pop("") == "127.0.0.1:8008"
     assert found == dict.fromkeys(POLICY_PATHS, "127.0.0.1:8090")

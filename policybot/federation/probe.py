@@ -103,9 +103,12 @@ class _Place:
         return _Place(f"https://{host}", self.name, Target("", host, host.strip("[]")))
 
     @property
-    def delegated(self) -> bool:
-        """Whether another web server than the name's own is asked for the endpoint."""
-        return self.target is not None and self.target.host_header != self.name
+    def on_web_site(self) -> bool:
+        """Whether the name's own web server is asked for the endpoint too, as far as is known: its
+        name says no other port, and its document no other server."""
+        if self.target is None:
+            return True
+        return self.target.host_header == self.name and parse_server_name(self.name).port is None
 
 
 async def _find(
@@ -175,7 +178,7 @@ async def probe_routes(
     yield await _key_server(place, client)
     for path in WELL_KNOWN_PATHS:
         found = await _route(web_site, path, path, instance_id, client)
-        yield replace(found, needed=not place.delegated)
+        yield replace(found, needed=place.on_web_site)
 
 
 async def _route(

@@ -1,0 +1,31 @@
+"""`policybot check` beside a real homeserver and a bot that runs."""
+
+from pathlib import Path
+
+from policybot.demo.network import Network
+
+from ..command import policybot
+from .conftest import MakeBot, MakeCast
+
+
+async def test_each_path_is_answered_by_the_right_one(
+    network: Network, make_cast: MakeCast, make_bot: MakeBot, tmp_path: Path
+) -> None:
+    await make_bot(await make_cast())
+    public = f"https://{network.hs1.name}/_matrix"
+    trust = {"SSL_CERT_FILE": str(network.certificates.authority)}
+
+    ended = await policybot("check", directory=tmp_path / "bot0", **trust)
+    assert (ended.code, ended.err) == (0, "")
+    for line in (
+        f"The endpoint answers at {public}/policy/v1/sign.",
+        f"The endpoint answers at {public}/policy/unstable/org.matrix.msc4284/sign.",
+        f"The homeserver answers at {public}/key/v2/server.",
+    ):
+        assert line in ended.out.splitlines()
+
+    network.route_policy_to(None)
+    ended = await policybot("check", directory=tmp_path / "bot0", **trust)
+    assert ended.code == 1
+    assert ended.err.count("the homeserver itself answers (404 M_UNRECOGNIZED)") == 2
+    assert ended.err.count("location ^~ /_matrix/policy/ ") == 1

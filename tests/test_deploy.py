@@ -21,21 +21,22 @@ from policybot.endpoint.http_server import HttpServer
 from policybot.endpoint.listener import Listener
 from policybot.endpoint.paths import POLICY_PATHS, SIGN, UNSTABLE_SIGN
 from policybot.federation.client import HttpClient, RequestFailed
+from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.probe import probe_routes
 
 from .endpoint.scene import ALICE, INSTANCE, Scene, authorization, event_of
 from .federation.authority import Authority
-from .federation.conftest import addresses, authority, client
+from .federation.conftest import addresses, authority, client, dns, dns_and_lookup
 from .federation.servers import DEADLINE_S, Addresses, serving
 from .protocol.events import NAME
 from .test_docs import blocks, section
 
-__all__ = ["addresses", "authority", "client"]
+__all__ = ["addresses", "authority", "client", "dns", "dns_and_lookup"]
 
 HOMESERVER = "example.org"
 HOSTS = (HOMESERVER, "matrix.example.org")
 BASES = tuple(f"https://{host}{port}" for host in HOSTS for port in ("", ":8448"))
-SPOOFED = {"X-Forwarded-For": "203.0.113.9"}
+SPOOFED = {"X-Forwarded-For": "8.8.8.8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,23 +136,23 @@ def installed(program: str) -> str:
 
 @dataclass
 class Seen:
-    """What arrived: raw paths, at the homeserver with the callers that X-Forwarded-For names."""
+    """What arrived: raw paths with the caller's address, at the homeserver as it was given."""
 
-    by_policybot: list[str] = field(default_factory=list)
+    by_policybot: list[tuple[str, str]] = field(default_factory=list)
     by_homeserver: list[tuple[str, list[str]]] = field(default_factory=list)
     server: HttpServer = field(init=False)
 
 
 class Recording:
-    """Our endpoint, with the paths that it was asked for."""
+    """Our endpoint, with the paths that it was asked for and the address of each caller."""
 
-    def __init__(self, endpoint: Endpoint, seen: list[str]) -> None:
+    def __init__(self, endpoint: Endpoint, seen: list[tuple[str, str]]) -> None:
         self._endpoint = endpoint
         self._seen = seen
         self.refuse = endpoint.refuse
 
     async def answer(self, request: Request) -> Response:
-        self._seen.append(request.target)
+        self._seen.append((request.target, request.address()))
         return await self._endpoint.answer(request)
 
 
@@ -227,38 +228,38 @@ async def test_a_documented_proxy(
     client: HttpClient,
     addresses: Addresses,
     authority: Authority,
+    dns: DnsLookup,
     tmp_path: Path,
 ) -> None:
     async with started(make, client, addresses, authority, tmp_path) as seen:
         # What `policybot check` asks finds nothing missing.
-        found = [route async for route in probe_routes(HOMESERVER, INSTANCE, client)]
+        found = [route async for route in probe_routes(HOMESERVER, INSTANCE, client, dns=dns)]
         assert [route.text for route in found] == [""] * 5
         assert {path for path, _ in seen.by_homeserver} == {
             "/.well-known/matrix/server",
             "/_matrix/key/v2/server",
         }
         for path in POLICY_PATHS:
-            assert any(asked.startswith(path) for asked in seen.by_policybot)
+            assert any(asked.startswith(path) for asked, _ in seen.by_policybot)
 
-        # A signed request is valid behind it.
+        # A signed request is valid behind it, whatever the caller says of his address.
         for base in BASES:
             for path in (SIGN, UNSTABLE_SIGN):
                 event = event_of(ALICE, unsigned={"padding": "x" * 80_000})
                 response = await client.post_json(
                     base + path,
                     event,
-                    headers={"Authorization": authorization(event, path=path)},
+                    headers={"Authorization": authorization(event, path=path), **SPOOFED},
                 )
                 assert (response.status, list(response.json)) == (200, [NAME])
-                assert seen.by_policybot[-1] == path
+                assert seen.by_policybot[-1] == (path, LOOPBACK)
 
         # Too large: told by policybot itself.
         response = await client.post_json(f"https://{HOMESERVER}{SIGN}", {"a": "x" * 100_000})
         assert (response.status, response.json["errcode"]) == (413, "M_TOO_LARGE")
         assert response.headers["Policybot-Instance"] == INSTANCE
 
-        # The homeserver's requests are signed as well; it looks at the caller's address, which
-        # must not be what the caller says of it.
+        # The homeserver's requests are signed as well.
         path = "/_matrix/federation/v1/query/directory/%21a%3Ab%2Fc?room_alias=%23d%3Ae+%20"
         response = await client.get_json(f"https://{HOMESERVER}:8448{path}", headers=SPOOFED)
         assert response.json == {"errcode": "M_UNRECOGNIZED"}

@@ -241,8 +241,8 @@ def _unreachable(place: _Place, error: RequestFailed) -> str:
     text = f"{error}."
     if place.target is not None and place.target.guessed:
         text += (
-            f" (https://{place.name}/.well-known/matrix/server names no other place, and there is no SRV"
-            " record: policy_server.public_url can say where to ask.)"
+            f" (https://{place.name}/.well-known/matrix/server names no other place, and there is"
+            " no SRV record: policy_server.public_url can say where to ask.)"
         )
     return text
 

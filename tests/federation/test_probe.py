@@ -216,7 +216,7 @@ async def test_nothing_answers_at_all(client: HttpClient) -> None:
 
 
 async def test_the_web_site_of_a_delegated_name_may_lack_its_documents(
-    client: HttpClient, authority: Authority, addresses: Addresses
+    client: HttpClient, authority: Authority, addresses: Addresses, dns: DnsLookup
 ) -> None:
     async def delegate(_: web.Request) -> web.Response:
         return web.json_response({"m.server": "hs.example.org:4443"})
@@ -231,7 +231,7 @@ async def test_the_web_site_of_a_delegated_name_may_lack_its_documents(
     ):
         addresses.ports[NAME, 443] = web_site_port
         addresses.ports["hs.example.org", 4443] = port
-        results = [result async for result in probe_routes(NAME, "me", client)]
+        results = [result async for result in probe_routes(NAME, "me", client, dns=dns)]
     assert [bool(result.text) for result in results] == [False, False, False, True, True]
     assert [result.needed for result in results] == [True, True, True, False, False]
     assert results[3].address == f"https://{NAME}/.well-known/matrix/policy_server"

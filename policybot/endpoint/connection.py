@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
             if value.lower() != b"identity":
                 raise CodedBody(CODED_BODY)
         else:
-            self._expects = True
+            self._expects = value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
         """The head is complete."""

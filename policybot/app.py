@@ -162,7 +162,7 @@ class App:
         return SigningKey.from_base64(stored)
 
     def _chat_side(self, ours: PolicyServer, instance_id: str) -> Chat:
-        config, server = self._config, self._config.policy_server
+        config, server, reports = self._config, self._config.policy_server, self._config.reports
         settings = ChatSettings(
             bot_user_id=self._account.user_id,
             prefix=config.command_prefix,
@@ -176,9 +176,8 @@ class App:
                 )
                 for room in config.moderation_rooms
             ],
-            report_times=ReportTimes(
-                config.reports.first_delay_ms / 1000, config.reports.interval_ms / 1000
-            ),
+            report_times=ReportTimes(reports.first_delay_ms / 1000, reports.interval_ms / 1000),
+            keep_text_ms=reports.keep_text_ms,
         )
         tables = Tables(
             moderation_rooms=ModerationRoomTable(self._database),

@@ -44,8 +44,11 @@ from .verdict_commands import VerdictCommands, VerdictLog
 log = logging.getLogger("policybot.rooms")
 
 
-class Verdicts(RefusalLog, RefusalCounts, VerdictLog, Protocol):
+class Verdicts(RefusalCounts, VerdictLog, Protocol):
     """What is needed of the stored verdicts."""
+
+    @property
+    def refusals(self) -> RefusalLog: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class ChatSettings:
     ours: PolicyServer
     moderation_rooms: Sequence[ModerationRoomSettings]
     report_times: ReportTimes
+    keep_text_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,7 @@ class Chat:
         titles = Titles(room=self.protected_rooms.name, policy_list=self.lists.title)
         self.reports = Reports(
             client,
-            tables.verdicts,
+            tables.verdicts.refusals,
             tables.cursors,
             self.moderation_rooms,
             self.notices,
@@ -215,7 +219,13 @@ class Chat:
         )
         exemption_commands = ExemptionCommands(self.exemptions, outcome, titles, clock=clock)
         match = MatchCommand(self.lists, outcome, self.moderation_rooms, self.exemptions, titles)
-        verdict_commands = VerdictCommands(tables.verdicts, self.exemptions, titles)
+        verdict_commands = VerdictCommands(
+            tables.verdicts,
+            self.exemptions,
+            titles,
+            keep_text_ms=settings.keep_text_ms,
+            clock=clock,
+        )
         self._commands = Commands(
             client,
             self.moderation_rooms,

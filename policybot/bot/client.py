@@ -25,11 +25,13 @@ from .http import (
     request,
 )
 from .raw_event import is_event, parse_events
+from .send_gate import Precedence, SendGate
 
 __all__ = [
     "HomeserverAway",
     "Login",
     "MatrixClient",
+    "Precedence",
     "Refused",
     "TokenRejected",
     "WhoAmI",
@@ -61,10 +63,15 @@ class Login:
 
 
 class MatrixClient:
-    """Calls of the client-server API as one account, see the spec's sections of that name."""
+    """Calls of the client-server API as one account, see the spec's sections of that name.
+
+    Events wait for their turn together, since homeservers limit them together; what has no
+    ``precedence`` of its own counts as asked for.
+    """
 
     def __init__(self, api: HTTPAPI) -> None:
         self._api = api
+        self._gate = SendGate()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -239,7 +246,7 @@ class MatrixClient:
     ) -> str:
         """Set a state event and return its ID."""
         url = _state_path(room_id, event_type, state_key)
-        return _text(await self._json("PUT", url, content, time_limit=time_limit), "event_id")
+        return await self._put_event(url, content, Precedence.ASKED, time_limit)
 
     async def send(
         self,
@@ -248,12 +255,27 @@ class MatrixClient:
         content: Mapping[str, Any],
         *,
         transaction_id: str,
+        precedence: Precedence = Precedence.ASKED,
         time_limit: float = SEND_TIME_LIMIT_S,
     ) -> str:
         """Send an event and return its ID. Sent again with the same ``transaction_id``, the
         homeserver drops the double and gives the first one's ID."""
         url = path("rooms", room_id, "send", event_type, transaction_id)
-        return _text(await self._json("PUT", url, content, time_limit=time_limit), "event_id")
+        return await self._put_event(url, content, precedence, time_limit)
+
+    async def _put_event(
+        self, url: str, content: Mapping[str, Any], precedence: Precedence, time_limit: float
+    ) -> str:
+        body = await request(
+            self._api,
+            "PUT",
+            url,
+            content,
+            time_limit=time_limit,
+            gate=self._gate,
+            precedence=precedence,
+        )
+        return _text(parse(body), "event_id")
 
     async def send_notice(
         self,
@@ -263,41 +285,27 @@ class MatrixClient:
         *,
         transaction_id: str,
         reply_to: str | None = None,
+        replaces: str | None = None,
         extra: Mapping[str, Any] = MappingProxyType({}),
+        precedence: Precedence = Precedence.ASKED,
         time_limit: float = SEND_TIME_LIMIT_S,
     ) -> str:
-        """Send an ``m.notice`` that pings nobody; ``reply_to`` is the event ID it answers,
-        ``extra`` are further fields of its content."""
+        """Send an ``m.notice`` that pings nobody. ``reply_to`` is the event ID it answers,
+        ``replaces`` that of an own notice, whose text this one edits; ``extra`` are further
+        fields of its content."""
         content = {**extra, **notice_content(text, html)}
-        if reply_to is not None:
+        if replaces is not None:
+            content |= notice_content(f"* {text}", f"* {html}")
+            content["m.new_content"] = notice_content(text, html)
+            content["m.relates_to"] = {"rel_type": "m.replace", "event_id": replaces}
+        elif reply_to is not None:
             content["m.relates_to"] = {"m.in_reply_to": {"event_id": reply_to}}
         return await self.send(
             room_id,
             "m.room.message",
             content,
             transaction_id=transaction_id,
-            time_limit=time_limit,
-        )
-
-    async def edit_notice(
-        self,
-        room_id: str,
-        event_id: str,
-        text: str,
-        html: str,
-        *,
-        transaction_id: str,
-        time_limit: float = SEND_TIME_LIMIT_S,
-    ) -> str:
-        """Replace the text of an own notice; returns the ID of the edit."""
-        content = notice_content(f"* {text}", f"* {html}")
-        content["m.new_content"] = notice_content(text, html)
-        content["m.relates_to"] = {"rel_type": "m.replace", "event_id": event_id}
-        return await self.send(
-            room_id,
-            "m.room.message",
-            content,
-            transaction_id=transaction_id,
+            precedence=precedence,
             time_limit=time_limit,
         )
 
@@ -317,6 +325,7 @@ class MatrixClient:
             "m.reaction",
             {"m.relates_to": relation},
             transaction_id=transaction_id,
+            precedence=Precedence.UNASKED,
             time_limit=time_limit,
         )
 

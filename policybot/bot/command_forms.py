@@ -147,11 +147,15 @@ _FORMS = (
     ),
     CommandForm(
         name="why",
-        usage="why <reference|event ID|link>",
+        usage="why <reference|event ID|link> [--text]",
         summary="why an event was refused or exempted",
-        details="The reference stands in the report and in the error that the person saw.",
+        details=(
+            "The reference stands in the report and in the error that the person saw. --text "
+            "shows what was written, hidden until you tap it, as long as it is kept."
+        ),
         least=1,
         most=1,
+        flags=frozenset({"text"}),
     ),
     CommandForm(
         name="help",

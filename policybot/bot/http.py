@@ -19,6 +19,8 @@ from yarl import URL
 
 from policybot import __version__
 
+from .send_gate import Precedence, SendGate
+
 logger = logging.getLogger(__name__)
 
 DEFAULT_TIME_LIMIT_S = 30.0
@@ -82,8 +84,12 @@ async def request(
     query: Sequence[tuple[str, str]] = (),
     *,
     time_limit: float = DEFAULT_TIME_LIMIT_S,
+    gate: SendGate | None = None,
+    precedence: Precedence = Precedence.ASKED,
 ) -> bytes:
     """Ask the homeserver, waiting out rate limits, for at most ``time_limit`` seconds in all.
+
+    Requests that share a ``gate`` share a rate limit; None means one of its own.
 
     Returns:
         The body of the 2xx answer, which is not checked yet.
@@ -99,22 +105,30 @@ async def request(
             url = url.with_query(list(query))
     except ValueError as error:
         raise Refused(400, "M_INVALID_PARAM", f"cannot be sent: {error}") from None
+    gate = gate or SendGate()
     ends = time.monotonic() + time_limit
+    asking = False
     try:
         async with asyncio.timeout(time_limit):
             while True:
-                status, answer, retry_after = await _ask(api, method, url, body)
-                if 200 <= status < 300:
-                    return answer
-                failure = _error(status, answer, api.base_url)
-                if status != 429:
-                    raise failure
-                delay = _retry_delay(answer, retry_after)
+                async with gate.turn(precedence):
+                    asking = True
+                    status, answer, retry_after = await _ask(api, method, url, body)
+                    if 200 <= status < 300:
+                        return answer
+                    failure = _error(status, answer, api.base_url)
+                    if status != 429:
+                        raise failure
+                    delay = _retry_delay(answer, retry_after)
+                    gate.close(delay)
                 if time.monotonic() + delay >= ends:
                     raise failure
                 logger.info("The homeserver asks to wait %.1f s before %s", delay, path)
-                await asyncio.sleep(delay)
+                asking = False
     except TimeoutError:
+        if not asking:
+            text = f"too much is being sent; there was no turn within {time_limit:g} s"
+            raise Refused(429, "M_LIMIT_EXCEEDED", text) from None
         raise HomeserverAway(f"no answer within {time_limit:g} s") from None
     except (aiohttp.ClientError, OSError) as fault:
         raise HomeserverAway(f"cannot be reached ({fault or type(fault).__name__})") from None

@@ -6,7 +6,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 
-from .client import HomeserverAway, MatrixClient, Refused, TokenRejected
+from .client import HomeserverAway, MatrixClient, Precedence, Refused, TokenRejected
 from .reply import Reply
 
 MAX_WAITING = 500
@@ -60,7 +60,11 @@ class Notices:
             rendered = notice.render(self._prefix)
             try:
                 await self._client.send_notice(
-                    room_id, rendered.plain, rendered.html, transaction_id=transaction_id
+                    room_id,
+                    rendered.plain,
+                    rendered.html,
+                    transaction_id=transaction_id,
+                    precedence=Precedence.UNASKED,
                 )
             except TokenRejected:
                 raise

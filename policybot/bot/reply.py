@@ -14,6 +14,8 @@ from policybot.protocol.canonical_json import JsonObject
 
 MAX_NAME = 100
 MAX_CODE = 255
+MAX_SPOILER = 2_000
+MAX_SPOILER_LINES = 30
 MAX_BYTES = 50_000
 """Bytes of both forms together, as JSON. A whole event may have 65,536."""
 
@@ -144,6 +146,22 @@ class Reply:
         self._html.append("<br>• ")
         return self
 
+    def spoiler(self, warning: str, text: str) -> Self:
+        """A text from outside that may hurt, hidden until somebody wants to see it.
+
+        Plain text can hide nothing, so there the text comes after our own words of ``warning``
+        and some empty lines, which keeps it out of previews.
+        """
+        lines = [quiet(line, MAX_SPOILER) for line in text[:MAX_SPOILER].splitlines()]
+        lines = [line.replace("www.", "www." + _ZERO_WIDTH) for line in lines if line]
+        cut = len(lines) > MAX_SPOILER_LINES or len(text) > MAX_SPOILER
+        lines = [*lines[:MAX_SPOILER_LINES], *(["…"] if cut else [])] or ["(empty)"]
+        self._plain.append(f"⚠️ {warning}:\n\n\n" + "\n".join(f"| {line}" for line in lines))
+        # Clients make no link and no preview of what stands in <code>.
+        shown = "<br>".join(f"<code>{html.escape(line)}</code>" for line in lines)
+        self._html.append(f'<span data-mx-spoiler="{html.escape(warning)}">{shown}</span>')
+        return self
+
     def json(self, content: JsonObject) -> Self:
         """A block of JSON to be copied."""
         block = json.dumps(content, indent=2, ensure_ascii=False)
@@ -157,12 +175,13 @@ class Reply:
         self._html += other._html
         return self
 
-    def render(self, prefix: str = "!policy") -> Rendered:
-        """Both forms; what is far too long is cut, saying so. ``prefix`` begins each command."""
+    def render(self, prefix: str = "!policy", most: int = MAX_BYTES) -> Rendered:
+        """Both forms; what is longer than ``most`` bytes together is cut, saying so. ``prefix``
+        begins each command."""
         plain = "".join(self._plain).replace(_PREFIX, prefix)
         rich = "".join(self._html).replace(_PREFIX, html.escape(prefix))
-        length = MAX_BYTES // 2
-        while _size(plain) + _size(rich) > MAX_BYTES:
+        length = most // 2
+        while _size(plain) + _size(rich) > most:
             plain = plain[:length].rpartition("\n")[0] or plain[:length]
             plain += "\n… (cut)"
             rich = html.escape(plain, quote=False).replace("\n", "<br>")

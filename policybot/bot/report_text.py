@@ -1,20 +1,25 @@
 """The words of a report about refused events. Pure."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from policybot.policy.rule import Rule
 from policybot.policy.verdict import Details, Ground
 
-from .reply import Reply
-
-SINGLY = 5
-"""Up to so many refusals are told one by one; more are counted."""
+from .reply import MAX_NAME, Reply
+from .report_tally import SINGLY, Counts, Name, Ranking, Tally
 
 TOP = 5
-"""So many senders, rooms and rules are named in a digest."""
+"""So many senders, servers and rooms are named in a digest."""
+
+TOP_RULES = 3
+SHORT = 60
+"""Characters of a text from outside in a digest, which names many."""
+
+MAX_BYTES = 25_000
+"""Bytes of both forms of a report together. An edit holds them twice."""
 
 _KINDS = {
     "m.room.message": "message",
@@ -24,6 +29,13 @@ _KINDS = {
     "m.room.name": "change of the room's name",
     "m.room.topic": "change of the room's topic",
     "m.room.avatar": "change of the room's picture",
+}
+_MESSAGES = {
+    "m.image": "image",
+    "m.video": "video",
+    "m.audio": "audio message",
+    "m.file": "file",
+    "m.location": "location",
 }
 
 
@@ -50,6 +62,8 @@ class Titles:
 
 def kind_of(details: Details) -> str:
     """What kind of event it was, in words. Our own words only: types come from outside."""
+    if details.event_type == "m.room.message" and details.msgtype in _MESSAGES:
+        return _MESSAGES[details.msgtype]
     if details.event_type in _KINDS:
         return _KINDS[details.event_type]
     if details.event_type == "m.room.member":
@@ -57,61 +71,62 @@ def kind_of(details: Details) -> str:
     return "state event" if details.state_key is not None else "event"
 
 
-def add_rule(reply: Reply, rule: Rule, titles: Titles) -> Reply:
-    """Name a rule and its list."""
+def add_rule(reply: Reply, rule: Rule, titles: Titles, length: int = MAX_NAME) -> Reply:
+    """Name a rule and its list. ``length`` bounds the characters of each name."""
     if rule.entity:
-        reply.code(rule.entity)
+        reply.code(rule.entity, max(length, MAX_NAME))
     else:
         reply.text("a hashed rule")
-    reply.text(f" ({rule.kind.value} rule of the list ").name(titles.policy_list(rule.list_id))
-    reply.text(")")
+    reply.text(f" ({rule.kind.value} rule of the list ")
+    reply.name(titles.policy_list(rule.list_id), length).text(")")
     if rule.reason:
-        reply.text(", reason ").name(rule.reason)
+        reply.text(", reason ").name(rule.reason, length)
     return reply
 
 
-def report(refusals: Sequence[Refusal], titles: Titles) -> Reply:
-    """One notice about refusals: each by itself if they are few, else counts.
+def report(tally: Tally, shown: Sequence[Refusal], titles: Titles) -> Reply:
+    """One notice about refusals: each by itself if they are few, else counts. What was signed in
+    dry run is told and counted apart.
 
-    Events from before the room was protected, and events whose sender could not be verified, are
-    only counted: the first are no news, the second may be forged to flood or to defame. What was
-    signed in dry run is told and counted apart.
+    ``shown`` holds the refusals that are shown themselves (see `numbers_shown`); those that are no
+    longer kept are missing.
     """
-    refused = [r for r in refusals if r.details.ground is not Ground.DRY_RUN]
-    reported = [r for r in refusals if r.details.ground is Ground.DRY_RUN]
     reply = Reply("🚫")
-    if refused:
-        _tell(reply, refused, titles, "Refused", "Also refused")
-    if reported:
-        _tell(
-            reply.line() if refused else reply,
-            reported,
-            titles,
-            "Dry run, would have been refused",
-            "Also in dry run",
-        )
+    if tally.refused.events:
+        refused = [r for r in shown if r.details.ground is not Ground.DRY_RUN]
+        _tell(reply, tally.refused, refused, titles, "Refused", "Also refused")
+    if tally.tried.events:
+        if tally.refused.events:
+            reply.line()
+        tried = [r for r in shown if r.details.ground is Ground.DRY_RUN]
+        title = "Dry run, would have been refused"
+        _tell(reply, tally.tried, tried, titles, title, "Also in dry run")
     return reply
 
 
 def _tell(
-    reply: Reply, refusals: Sequence[Refusal], titles: Titles, title: str, also: str
+    reply: Reply,
+    counts: Counts,
+    shown: Sequence[Refusal],
+    titles: Titles,
+    title: str,
+    also: str,
 ) -> None:
-    fresh = [r for r in refusals if not r.details.old and not r.details.unverified]
-    old = sum(r.details.old for r in refusals)
-    unverified = sum(r.details.unverified and not r.details.old for r in refusals)
-    begun = bool(fresh)
-    if len(fresh) == 1:
-        _single(reply.strong(f"{title}: "), fresh[0], titles)
-    elif len(fresh) <= SINGLY:
-        if fresh:
-            reply.strong(f"{title}: {count(len(fresh), 'event')}")
-        for refusal in fresh:
+    if counts.named > SINGLY:
+        _digest(reply, counts, shown, titles, title)
+    elif counts.named == len(shown) == 1:
+        _single(reply.strong(f"{title}: "), shown[0], titles)
+    elif counts.named:
+        reply.strong(f"{title}: {count(counts.named, 'event')}")
+        for refusal in shown:
             _single(reply.item(), refusal, titles)
-    else:
-        _digest(reply, fresh, titles, title)
+    begun = bool(counts.named)
     for number, which in (
-        (old, "sent before the room was protected"),
-        (unverified, "whose sender could not be verified, since their server's keys do not come"),
+        (counts.old, "sent before the room was protected"),
+        (
+            counts.unverified,
+            "whose sender could not be verified, since their server's keys do not come",
+        ),
     ):
         if not number:
             continue
@@ -132,34 +147,66 @@ def _single(reply: Reply, refusal: Refusal, titles: Titles) -> Reply:
     return reply.text("Reference: ").code(refusal.reference)
 
 
-def _digest(reply: Reply, refusals: Sequence[Refusal], titles: Titles, title: str) -> None:
-    senders = Counter(refusal.details.sender for refusal in refusals)
-    rooms = Counter(refusal.details.room_id for refusal in refusals)
+def _digest(
+    reply: Reply, counts: Counts, shown: Sequence[Refusal], titles: Titles, title: str
+) -> None:
     reply.strong(
-        f"{title}: {count(len(refusals), 'event')} by {count(len(senders), 'sender')} in "
-        f"{count(len(rooms), 'room')}"
+        f"{title}: {count(counts.named, 'event')} by {_many(counts.senders, 'sender')} in "
+        f"{_many(counts.rooms, 'room')}"
     )
-    _top(reply, "Senders", senders, lambda sender: Reply().code(sender))
-    _top(reply, "Rooms", rooms, lambda room_id: Reply().name(titles.room(room_id)))
-    rules: Counter[str] = Counter()
-    first: dict[str, Rule] = {}
-    for refusal in refusals:
-        rule = refusal.details.rule
-        if rule is not None:
-            text = "\n".join((rule.list_id, rule.kind, rule.entity, rule.entity_hash))
-            rules[text] += 1
-            first.setdefault(text, rule)
-    _top(reply, "Rules", rules, lambda text: add_rule(Reply(), first[text], titles))
-    latest = refusals[-1].reference
-    reply.line().text("The latest: ").command(f"why {latest}")
+    reply.line().text(_period(counts.first_ts, counts.last_ts))
+    _top(reply, "Senders", counts.senders, lambda sender: Reply().code(sender, MAX_NAME))
+    _top(reply, "Servers", counts.servers, lambda server: Reply().code(server, SHORT))
+    _top(reply, "Rooms", counts.rooms, lambda room: Reply().name(titles.room(room), SHORT))
+    by_number = {refusal.number: refusal for refusal in shown}
+    for rule, events in counts.rules.top(TOP_RULES):
+        example = by_number.get(counts.examples.get(rule, 0))
+        if example is not None and example.details.rule is not None:
+            reply.item().text("Rule: ")
+            add_rule(reply, example.details.rule, titles, SHORT).text(f" {events:,}×")
+    if len(counts.rules) > TOP_RULES:
+        reply.item().text(f"and {len(counts.rules) - TOP_RULES:,} more rules")
+    latest = by_number.get(counts.latest)
+    if latest is not None:
+        reply.item().text("The latest: ").command(f"why {latest.reference}")
 
 
-def _top(reply: Reply, title: str, counts: Counter[str], shown: Callable[[str], Reply]) -> None:
-    reply.line().text(f"{title}: ")
-    for index, (key, count) in enumerate(counts.most_common(TOP)):
-        reply.text(", " if index else "").add(shown(key)).text(f" {count}×")
-    if len(counts) > TOP:
-        reply.text(f" and {len(counts) - TOP} more")
+def numbers_shown(tally: Tally) -> list[int]:
+    """The numbers of the refusals that digests show themselves: the latest, and one for each rule
+    that is named. Those of few events are in the tally's spans."""
+    numbers: set[int] = set()
+    for counts in (tally.refused, tally.tried):
+        if counts.named > SINGLY:
+            numbers |= {counts.examples.get(rule, 0) for rule, _ in counts.rules.top(TOP_RULES)}
+            numbers.add(counts.latest)
+    return sorted(numbers)
+
+
+def _top(reply: Reply, title: str, names: Ranking[Name], shown: Callable[[Name], Reply]) -> None:
+    reply.item().text(f"{title}: ")
+    for index, (name, events) in enumerate(names.top(TOP)):
+        reply.text(", " if index else "").add(shown(name)).text(f" {events:,}×")
+    if names.full:
+        reply.text(" and many more")
+    elif len(names) > TOP:
+        reply.text(f" and {len(names) - TOP:,} more")
+
+
+def _many(names: Ranking[Name], noun: str) -> str:
+    return f"{'more than ' if names.full else ''}{count(len(names), noun)}"
+
+
+def _period(first_ts: int, last_ts: int) -> str:
+    try:
+        first = datetime.fromtimestamp(first_ts / 1000, UTC)
+        last = datetime.fromtimestamp(last_ts / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return "At an unknown time"
+    if first.date() != last.date():
+        return f"From {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+    if (first.hour, first.minute) == (last.hour, last.minute):
+        return f"At {first:%H:%M} UTC"
+    return f"From {first:%H:%M} to {last:%H:%M} UTC"
 
 
 def count(number: int, noun: str) -> str:

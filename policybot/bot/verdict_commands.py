@@ -1,12 +1,12 @@
 """The command about verdicts: why an event was refused, or an exemption saved it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
 from policybot.policy.glob import fold
-from policybot.policy.verdict import Details, Ground
+from policybot.policy.verdict import TEXT_MESSAGES, Details, Ground
 
 from .command import Command
 from .errors import CommandError
@@ -14,6 +14,10 @@ from .exemptions import Exemptions, add_exemption
 from .links import InvalidLink, parse_event
 from .reply import Reply
 from .report_text import Refusal, Titles, add_rule, kind_of
+
+MAX_TEXTS = 2
+"""So many texts are shown in one reply. Senders choose event IDs in old rooms, so many events may
+have the same, and a reply that is too long would lose what hides a text."""
 
 _REFERENCE = re.compile(r"[0-9A-Za-z]{4}-?[0-9A-Za-z]{4}")
 
@@ -37,12 +41,23 @@ class VerdictLog(Protocol):
 
 
 class VerdictCommands:
-    """Carries out `why`."""
+    """Carries out `why`. Texts are kept for ``keep_text_ms``; ``clock`` gives milliseconds since
+    1970."""
 
-    def __init__(self, verdicts: VerdictLog, exemptions: Exemptions, titles: Titles) -> None:
+    def __init__(
+        self,
+        verdicts: VerdictLog,
+        exemptions: Exemptions,
+        titles: Titles,
+        *,
+        keep_text_ms: int,
+        clock: Callable[[], int],
+    ) -> None:
         self._verdicts = verdicts
         self._exemptions = exemptions
         self._titles = titles
+        self._keep_text_ms = keep_text_ms
+        self._clock = clock
 
     async def why(self, moderation_room: str, sender: str, command: Command) -> Reply:
         """Tell the stored verdict about an event of one of this moderation room's rooms."""
@@ -66,7 +81,26 @@ class VerdictCommands:
             if index:
                 reply.line()
             self._tell(reply, verdict)
+            if "text" in command.flags and len(found) <= MAX_TEXTS:
+                self._tell_text(reply.line(), verdict.details)
+        if "text" in command.flags and len(found) > MAX_TEXTS:
+            reply.line().text("Ask with one of the references to see what was written.")
         return reply
+
+    def _tell_text(self, reply: Reply, details: Details) -> None:
+        kept = details.text is not None
+        if self._keep_text_ms == 0:
+            reply.text("Its text was not kept: reports.keep_text is 0.")
+        elif details.event_type == "m.room.encrypted":
+            reply.text("It is encrypted: only members of the room can read it.")
+        elif not kept and not _is_text(details):
+            reply.text(
+                f"It has no text; nothing is kept of this but that it was: {kind_of(details)}."
+            )
+        elif not kept or self._clock() - details.received_ts > self._keep_text_ms:
+            reply.text("Its text is not kept any more; reports.keep_text says for how long it is.")
+        else:
+            reply.spoiler("What was written; it may be abusive", details.text or "")
 
     def _tell(self, reply: Reply, verdict: Refusal) -> None:
         details = verdict.details
@@ -96,6 +130,12 @@ class VerdictCommands:
         exemption = self._exemptions.find(details.moderation_room, fold(details.sender))
         if exemption is not None and exemption.allowed_ts <= details.received_ts:
             add_exemption(reply.text(", "), exemption)
+
+
+def _is_text(details: Details) -> bool:
+    if details.event_type != "m.room.message":
+        return False
+    return details.msgtype is None or details.msgtype in TEXT_MESSAGES
 
 
 def _ground(details: Details) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from policybot.policy.evaluator import always_signed, evaluate
 from policybot.policy.room import ModerationRoom, ProtectedRoom, RoomMode
 from policybot.policy.rule_store import RuleStore
-from policybot.policy.verdict import Decision, Details, Outcome, Verdict
+from policybot.policy.verdict import TEXT_MESSAGES, Decision, Details, Outcome, Verdict
 from policybot.protocol.event_hash import event_id_of
 from policybot.protocol.pdu import Pdu
 
@@ -15,6 +15,7 @@ from .errors import CheckFailed, RoomNotProtected
 from .sender import SenderCheck, SenderSignature
 
 KEPT_TEXT_CHARACTERS = 2_000
+MAX_MSGTYPE_CHARACTERS = 100
 
 
 class Judge:
@@ -91,8 +92,7 @@ class Judge:
         verdict: Verdict,
         unverified: bool,
     ) -> Details:
-        body = pdu.content.get("body")
-        text = body[:KEPT_TEXT_CHARACTERS] if isinstance(body, str) else None
+        msgtype = pdu.content.get("msgtype")
         return Details(
             room_id=pdu.room_id,
             moderation_room=room.moderation_room or "",
@@ -107,8 +107,22 @@ class Judge:
             rule=verdict.rule,
             unverified=unverified,
             old=pdu.origin_server_ts < room.enabled_ts,
-            text=text if self._keep_text else None,
+            text=_text(pdu) if self._keep_text else None,
+            msgtype=msgtype[:MAX_MSGTYPE_CHARACTERS] if isinstance(msgtype, str) else None,
         )
+
+
+def _text(pdu: Pdu) -> str | None:
+    """What a text message says. The body of other messages is a file name or describes something
+    that is not kept."""
+    content = pdu.content
+    edited = content.get("m.new_content")  # clients show this one
+    if isinstance(edited, dict):
+        content = edited
+    body, msgtype = content.get("body"), content.get("msgtype")
+    if isinstance(msgtype, str) and msgtype not in TEXT_MESSAGES:
+        return None
+    return body[:KEPT_TEXT_CHARACTERS] if isinstance(body, str) else None
 
 
 def _event_id(pdu: Pdu, key: bytes) -> str:

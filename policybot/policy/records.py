@@ -65,15 +65,53 @@ class Exemption:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportNotice:
+    """A notice in a reports room, which later reports may go on in by editing it.
+
+    It tells of the refusals with numbers above ``after``. Milliseconds since 1970: it was sent at
+    ``begun_ts``, and sent or edited last at ``told_ts``.
+    """
+
+    event_id: str
+    after: int
+    begun_ts: int
+    told_ts: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReportCursor:
     """How far the reports room ``room_id`` has been told.
 
-    Everything up to ``number`` was reported. If ``pending_to`` is set, a digest about the numbers
-    after that up to ``pending_to`` was begun at ``pending_since`` (milliseconds since 1970): it
-    was sent or not, so the same request is made again, with the same transaction ID.
+    Everything up to ``number`` was told, the end of it in ``notice``. If ``pending_to`` is set,
+    telling the numbers up to that was begun at ``pending_since`` (milliseconds since 1970): by an
+    edit of ``notice``, or if that is None by a new one. It was sent or not, so the same request is
+    made again, with the same transaction ID.
     """
 
     room_id: str
     number: int
     pending_to: int | None = None
     pending_since: int | None = None
+    notice: ReportNotice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalGroup:
+    """So many refusals (``count``) that are alike: by the same sender, in the same room, by the
+    same rule (list, kind, entity and its hash).
+
+    ``dry_run``: they were signed, since the room is only tried out. ``latest`` is the largest of
+    their numbers; ``first_ts`` and ``last_ts`` tell when they were decided, in milliseconds since
+    1970. ``old`` and ``unverified`` as in `Details`.
+    """
+
+    dry_run: bool
+    old: bool
+    unverified: bool
+    sender: str
+    room_id: str
+    rule: tuple[str, ...] | None
+    count: int
+    latest: int
+    first_ts: int
+    last_ts: int

@@ -5,6 +5,9 @@ from enum import StrEnum
 
 from .rule import Rule
 
+TEXT_MESSAGES = ("m.text", "m.notice", "m.emote")
+"""The kinds of messages (``msgtype``) whose text is kept when they are refused."""
+
 
 class Outcome(StrEnum):
     """What the policy server answers."""
@@ -58,9 +61,9 @@ class Details:
     """What is kept of a noteworthy verdict, for reports and for ``why``.
 
     ``received_ts`` and ``origin_server_ts`` are milliseconds since 1970. ``text`` is the start of
-    a message's body, or None. ``old`` marks events from before the room was enabled. ``caller``
-    is the server that asked first. ``unverified`` tells that the sender's signature could not be
-    checked for want of a key.
+    a text message's body, or None; ``msgtype`` tells which kind of message it was. ``old`` marks
+    events from before the room was enabled. ``caller`` is the server that asked first.
+    ``unverified`` tells that the sender's signature could not be checked for want of a key.
     """
 
     room_id: str
@@ -77,6 +80,7 @@ class Details:
     unverified: bool
     old: bool
     text: str | None
+    msgtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

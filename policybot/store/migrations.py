@@ -150,5 +150,18 @@ async def add_exemptions(conn: Connection) -> None:
     )
 
 
+async def edit_reports(conn: Connection) -> None:
+    """Keep which notice reports go on in, and what kind of message was refused."""
+    for statement in (
+        "ALTER TABLE report_cursor ADD COLUMN notice_id TEXT",
+        "ALTER TABLE report_cursor ADD COLUMN notice_after BIGINT",
+        "ALTER TABLE report_cursor ADD COLUMN notice_begun_ts BIGINT",
+        "ALTER TABLE report_cursor ADD COLUMN notice_told_ts BIGINT",
+        "ALTER TABLE decision ADD COLUMN msgtype TEXT",
+    ):
+        await conn.execute(statement)
+
+
 upgrade_table.register(create_tables)
 upgrade_table.register(add_exemptions)
+upgrade_table.register(edit_reports)

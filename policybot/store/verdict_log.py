@@ -5,7 +5,6 @@ a smaller number: whoever remembers the number up to which he has read misses no
 the rows an outbox for reports; clocks may jump and do not matter.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,26 +18,21 @@ from .transaction import storable
 MAX_TEXT = 2_000
 """Characters of a message's text that are kept."""
 
-REPORTED = (Ground.RULE, Ground.DRY_RUN)
-"""The grounds of verdicts that moderators are told of unasked."""
-
 _MAX_FOUND = 20
 _BIGINT = (1 << 63) - 1
 
-_COLUMNS = (
+COLUMNS = (
     "number, key, reference, signed, room_id, moderation_room, event_id, event_type, state_key, "
     "sender, caller, origin_server_ts, received_ts, ground, unverified, old, text, rule_list, "
     "rule_kind, rule_event_type, rule_state_key, rule_entity, rule_entity_hash, "
-    "rule_recommendation, rule_reason, rule_event_id, rule_sender, rule_ts"
+    "rule_recommendation, rule_reason, rule_event_id, rule_sender, rule_ts, msgtype"
 )
 
 INSERT_DECISION = (
-    f"INSERT INTO decision ({_COLUMNS}) "
-    f"VALUES ({', '.join(f'${number}' for number in range(1, 29))})"
+    f"INSERT INTO decision ({COLUMNS}) "
+    f"VALUES ({', '.join(f'${number}' for number in range(1, 30))})"
 )
 """Takes what ``decision_row`` makes."""
-
-_REPORTED_SQL = ", ".join(f"'{ground.value}'" for ground in REPORTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,34 +61,12 @@ class VerdictLog:
 
     async def _find(self, column: str, value: str, moderation_room: str) -> list[StoredVerdict]:
         rows = await self._db.fetch(
-            f"""SELECT {_COLUMNS} FROM decision WHERE {column} = $1 AND moderation_room = $2
+            f"""SELECT {COLUMNS} FROM decision WHERE {column} = $1 AND moderation_room = $2
             ORDER BY number LIMIT {_MAX_FOUND}""",
             storable(value),
             storable(moderation_room),
         )
-        return [_stored_verdict(row) for row in rows]
-
-    async def refusals_after(
-        self, number: int, moderation_rooms: Sequence[str], limit: int
-    ) -> list[StoredVerdict]:
-        """The refusals and dry-run hits with larger numbers, in order, at most ``limit``."""
-        if not moderation_rooms:
-            return []
-        rooms = ", ".join(f"${place}" for place in range(3, 3 + len(moderation_rooms)))
-        rows = await self._db.fetch(
-            f"""SELECT {_COLUMNS} FROM decision
-            WHERE number > $1 AND moderation_room IN ({rooms}) AND ground IN ({_REPORTED_SQL})
-            ORDER BY number LIMIT $2""",
-            number,
-            limit,
-            *moderation_rooms,
-        )
-        return [_stored_verdict(row) for row in rows]
-
-    async def latest_number(self) -> int:
-        """The largest number so far, or 0."""
-        number: int = await self._db.fetchval("SELECT COALESCE(MAX(number), 0) FROM decision")
-        return number
+        return [stored_verdict(row) for row in rows]
 
     async def refused_since(self, room_id: str, since_ts: int) -> int:
         """How many events of the room were refused from that time on (milliseconds)."""
@@ -154,6 +126,7 @@ def decision_row(
         details.old,
         None if text is None else storable(text),
         *_rule_values(details.rule),
+        None if details.msgtype is None else storable(details.msgtype),
     )
 
 
@@ -175,7 +148,8 @@ def _rule_values(rule: Rule | None) -> tuple[object, ...]:
     )
 
 
-def _stored_verdict(row: Any) -> StoredVerdict:
+def stored_verdict(row: Any) -> StoredVerdict:
+    """A row with ``COLUMNS`` as a value."""
     return StoredVerdict(
         number=row["number"],
         reference=row["reference"],
@@ -195,6 +169,7 @@ def _stored_verdict(row: Any) -> StoredVerdict:
             unverified=bool(row["unverified"]),
             old=bool(row["old"]),
             text=row["text"],
+            msgtype=row["msgtype"],
         ),
     )
 

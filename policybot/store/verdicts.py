@@ -16,9 +16,9 @@ from mautrix.util.async_db import Database
 
 from policybot.policy.verdict import Decision
 
+from .refusal_log import REPORTED, RefusalLog
 from .retention import DAY_MS, Retention
 from .verdict_log import (
-    REPORTED,
     StoredVerdict,
     VerdictLog,
     normal_reference,
@@ -46,7 +46,7 @@ class VerdictStore:
     texts ``keep_text_ms`` (0: never stored). At most ``max_waiting`` verdicts wait for the
     database; beyond, the oldest accepts go, counted in ``dropped``. ``failing`` tells that the
     last attempt to write has failed. ``on_refusal`` is called after each commit of something to
-    report.
+    report, which is read from ``refusals``.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class VerdictStore:
         self._queue = VerdictQueue(max_waiting)
         self._writer = VerdictWriter(db, keep_text=keep_text_ms > 0)
         self._log = VerdictLog(db)
+        self.refusals = RefusalLog(db)
         self.retention = Retention(
             db, clock=clock, retention_days=retention_days, keep_text_ms=keep_text_ms
         )
@@ -182,16 +183,6 @@ class VerdictStore:
             for verdict in verdicts
             if verdict is not None and verdict.details.moderation_room == moderation_room
         ]
-
-    async def refusals_after(
-        self, number: int, moderation_rooms: Sequence[str], limit: int
-    ) -> list[StoredVerdict]:
-        """The refusals and dry-run hits with larger numbers, in order, at most ``limit``."""
-        return await self._log.refusals_after(number, moderation_rooms, limit)
-
-    async def latest_number(self) -> int:
-        """The largest number so far, or 0."""
-        return await self._log.latest_number()
 
     async def refused_since(self, room_id: str, since_ts: int) -> int:
         """How many events of the room were refused from that time on (milliseconds)."""

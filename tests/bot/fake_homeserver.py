@@ -18,6 +18,7 @@ from policybot.protocol.signing import SigningKey, sign_json
 from .fake_room import Clock, FakeRoom, JsonObject, hash_id
 from .fake_sync import rooms_since
 from .fault import Fault, Request
+from .send_limit import SendLimit
 
 __all__ = ["FakeHomeserver", "Fault", "Request"]
 
@@ -25,9 +26,12 @@ DEADLINE_S = 10.0
 
 
 class _MatrixError(Exception):
-    def __init__(self, status: int, errcode: str, message: str = "refused by the test") -> None:
+    def __init__(
+        self, status: int, errcode: str, message: str = "refused by the test", **extra: Any
+    ) -> None:
         super().__init__(message)
-        self.answer = web.json_response({"errcode": errcode, "error": message}, status=status)
+        body = {"errcode": errcode, "error": message, **extra}
+        self.answer = web.json_response(body, status=status)
 
 
 class FakeHomeserver:
@@ -46,6 +50,7 @@ class FakeHomeserver:
         self.key_documents: dict[str, JsonObject] = {}
         self.creatable = True
         self.encrypts_new_rooms = False
+        self.send_limit: SendLimit | None = None
         self.url = ""
         self._clock = Clock()
         self._tokens: dict[str, tuple[str, str]] = {}
@@ -180,6 +185,19 @@ class FakeHomeserver:
             if event["type"] == "m.room.message" and event["sender"] == sender
         ]
 
+    def shown(self, room_id: str, sender: str) -> list[JsonObject]:
+        """The contents of somebody's messages as clients show them: edits take the place of what
+        they edit."""
+        contents: dict[str, JsonObject] = {}
+        for event in self.rooms[room_id].since(0):
+            if event["type"] == "m.room.message" and event["sender"] == sender:
+                relation = event["content"].get("m.relates_to", {})
+                if relation.get("rel_type") == "m.replace":
+                    contents[relation["event_id"]] = event["content"]["m.new_content"]
+                else:
+                    contents[event["event_id"]] = event["content"]
+        return list(contents.values())
+
     @property
     def position(self) -> int:
         """The position of the latest event, as sync counts."""
@@ -312,6 +330,7 @@ class FakeHomeserver:
                 return event
             case "PUT", "state", event_type, *key:
                 self._check_power(room, user_id, event_type, state=True)
+                self._check_limit()
                 state_key = key[0] if key else ""
                 event_id = await self._append(room.room_id, user_id, event_type, body, state_key)
                 return {"event_id": event_id}
@@ -319,6 +338,7 @@ class FakeHomeserver:
                 self._check_power(room, user_id, event_type, state=False)
                 sent = (user_id, transaction_id)
                 if sent not in self._transactions:
+                    self._check_limit()
                     event_id = await self._append(room.room_id, user_id, event_type, body)
                     self._transactions[sent] = event_id
                 return {"event_id": self._transactions[sent]}
@@ -364,6 +384,11 @@ class FakeHomeserver:
     def _check_power(room: FakeRoom, user_id: str, event_type: str, *, state: bool) -> None:
         if user_id not in room.joined_at or not room.may_send(user_id, event_type, state=state):
             raise _MatrixError(403, "M_FORBIDDEN", "not enough power")
+
+    def _check_limit(self) -> None:
+        wait_ms = None if self.send_limit is None else self.send_limit.take()
+        if wait_ms is not None:
+            raise _MatrixError(429, "M_LIMIT_EXCEEDED", retry_after_ms=wait_ms)
 
     async def _join(self, room_id: str, user_id: str) -> str:
         room = self.rooms.get(room_id)

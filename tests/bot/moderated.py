@@ -191,10 +191,10 @@ class Moderated:
         ]
 
     def notices(self, room_id: str = "") -> list[str]:
-        """The plain texts of what the bot said unasked, oldest first."""
+        """The plain texts of what the bot said unasked, as clients show them, oldest first."""
         return [
             content["body"]
-            for content in self.homeserver.messages(room_id or self.mods, BOT)
+            for content in self.homeserver.shown(room_id or self.mods, BOT)
             if _replied(content) is None and content["body"].strip() != BARRIER
         ]
 

@@ -11,13 +11,16 @@ import pytest
 from policybot.bot.client import (
     HomeserverAway,
     MatrixClient,
+    Precedence,
     Refused,
     TokenRejected,
     open_api,
 )
+from tests.store.samples import eventually
 
 from .conftest import ALICE, BOT
 from .fake_homeserver import FakeHomeserver, Fault
+from .send_limit import SendLimit
 
 HOSTILE = ("a/b", "a?b=c", "a#b", "a%2Fb", "..", ".", "a b", "ü😀", "a;b", "a+b", "a\\b", "\n")
 
@@ -158,7 +161,7 @@ async def test_notices_ping_nobody(homeserver: FakeHomeserver, client: MatrixCli
     event_id = await client.send_notice(
         room_id, "a\nb", "a<br>b", transaction_id="1", reply_to=asked
     )
-    await client.edit_notice(room_id, event_id, "c", "<b>c</b>", transaction_id="2")
+    await client.send_notice(room_id, "c", "<b>c</b>", transaction_id="2", replaces=event_id)
     notice, edit = homeserver.messages(room_id, BOT)
     assert notice == {
         "msgtype": "m.notice",
@@ -211,7 +214,9 @@ CALLS: list[Call] = [
     lambda client: client.event("!a", "$b", time_limit=0.3),
     lambda client: client.put_state("!a", "b", "", {}, time_limit=0.3),
     lambda client: client.send_notice("!a", "b", "b", transaction_id="c", time_limit=0.3),
-    lambda client: client.edit_notice("!a", "$a", "b", "b", transaction_id="c", time_limit=0.3),
+    lambda client: client.send_notice(
+        "!a", "b", "b", transaction_id="c", replaces="$a", time_limit=0.3
+    ),
     lambda client: client.react("!a", "$b", "c", transaction_id="d", time_limit=0.3),
     lambda client: client.upload_filter(BOT, {}, time_limit=0.3),
 ]
@@ -345,3 +350,43 @@ async def test_odd_events_do_not_hide_the_state(
     await homeserver.set_state(room_id, BOT, "m.room.pinned_events", {"pinned": 5})
     await homeserver.set_state(room_id, BOT, "m.policy.rule.user", {"entity": ["x"]}, "\ud800")
     assert len(await client.full_state(room_id)) == len(homeserver.rooms[room_id].state)
+
+
+async def test_events_share_a_rate_limit_and_replies_go_first(
+    homeserver: FakeHomeserver, client: MatrixClient
+) -> None:
+    room_id = homeserver.create_room(BOT)
+    limit = homeserver.send_limit = SendLimit(burst=1)
+
+    def send(text: str, precedence: Precedence) -> asyncio.Task[str]:
+        return asyncio.create_task(
+            client.send_notice(room_id, text, text, transaction_id=text, precedence=precedence)
+        )
+
+    await send("first", Precedence.UNASKED)
+    tasks = [send("report", Precedence.UNASKED)]
+    await homeserver.wait_for(lambda: limit.refused)
+    tasks += [send("reply", Precedence.ASKED)]
+    gate = client._gate
+    await eventually(
+        lambda: Precedence.ASKED in [ticket[0] for ticket in gate._waiting] and not gate._under_way
+    )
+    limit.pass_time(5.0)
+    await homeserver.wait_for(lambda: len(homeserver.messages(room_id, BOT)) == 2)
+    limit.pass_time(5.0)
+    await asyncio.gather(*tasks)
+    said = [content["body"] for content in homeserver.messages(room_id, BOT)]
+    assert said == ["first", "reply", "report"]
+
+
+async def test_no_turn_within_the_time_limit(
+    homeserver: FakeHomeserver, client: MatrixClient
+) -> None:
+    """Then nothing was sent, which a caller may rely on."""
+    room_id = homeserver.create_room(BOT)
+    client._gate.close(60.0)
+    with pytest.raises(Refused, match="no turn within 0.05 s") as caught:
+        await client.send_notice(room_id, "a", "a", transaction_id="1", time_limit=0.05)
+    assert caught.value.status == 429
+    await client.whoami()  # reading goes on
+    assert homeserver.messages(room_id, BOT) == []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policybot.bot.reply import MAX_BYTES, MAX_CODE, MAX_NAME, Reply, clean
+from policybot.bot.reply import MAX_BYTES, MAX_CODE, MAX_NAME, MAX_SPOILER_LINES, Reply, clean
 
 HOSTILE = [
     "\u202egnp.exe",
@@ -189,3 +189,19 @@ def test_one_line_that_is_far_too_long() -> None:
     rendered = Reply().text("x" * 200_000).render()
     assert len(rendered.plain) < MAX_BYTES
     assert rendered.plain.endswith("(cut)")
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "a\n" * 1_000, "@" * 2_000, "😀" * 2_000, '"' * 2_000])
+def test_a_spoiler_is_bounded_and_harmless(text: str) -> None:
+    rendered = Reply("✅").spoiler("Careful", text).text("after").render()
+    assert len(json.dumps([rendered.plain, rendered.html], ensure_ascii=False)) < MAX_BYTES // 2
+    parsed = Tags(rendered.html)
+    assert {tag.strip("/") for tag in parsed.tags} <= {"span", "code", "br"}
+    assert parsed.attributes == [("data-mx-spoiler", "Careful")]
+    warning, _, shown = rendered.plain.partition(":\n\n\n")
+    assert warning == "✅ ⚠️ Careful"
+    lines = shown.splitlines()
+    assert 1 <= len(lines) <= MAX_SPOILER_LINES + 1
+    assert all(line.startswith("| ") for line in lines)
+    for form in (shown, parsed.text):
+        assert "://" not in form and "@room" not in form and "\u202e" not in form

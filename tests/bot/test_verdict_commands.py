@@ -1,5 +1,13 @@
 """why: the stored verdict in words."""
 
+from typing import Any
+
+import pytest
+
+from policybot.bot.command import parse_command
+from policybot.policy.verdict import Decision, reference_code
+from tests.store.samples import key, refusal_details
+
 from .moderated import BOT, NAME, SPAMMER, Moderated
 
 CAROL = f"@carol:{NAME}"
@@ -61,3 +69,115 @@ async def test_what_is_not_known(bot: Moderated) -> None:
         "no reference",
     ):
         assert (await bot.ask(f"!policy why {name}")).startswith("❌ ")
+
+
+ABUSE = '<b>@room</b> look\n\nhttps://evil.example "x" www.evil.example\u202e'
+
+
+async def asked_for_text(bot: Moderated, **fields: Any) -> dict[str, Any]:
+    """The reply to `why --text` about a refused event."""
+    answer = await bot.sign(await bot.enabled(), **fields)
+    event_id = await bot.say(f"!policy why {answer.event_id} --text")
+    return await bot.reply_to(event_id)
+
+
+@pytest.fixture
+async def banned(bot: Moderated) -> Moderated:
+    await bot.ask(f"!policy ban {SPAMMER}")
+    return bot
+
+
+async def test_the_text_is_hidden_until_it_is_wanted(banned: Moderated) -> None:
+    reply = await asked_for_text(banned, body=ABUSE)
+    verdict, _, shown = reply["formatted_body"].partition("<span data-mx-spoiler=")
+    assert "evil" not in verdict and "reference " in verdict
+    assert shown == (
+        '"What was written; it may be abusive">'
+        "<code>&lt;b&gt;@\u200broom&lt;/b&gt; look</code><br>"
+        "<code>https:\u200b//evil.example &quot;x&quot; www.\u200bevil.example</code></span>"
+    )
+    verdict, warning, shown = reply["body"].partition("⚠️ What was written; it may be abusive:")
+    assert warning and "evil" not in verdict and "reference " in verdict
+    assert shown == (
+        '\n\n\n| <b>@\u200broom</b> look\n| https:\u200b//evil.example "x" www.\u200bevil.example'
+    )
+    assert reply["m.mentions"] == {}
+
+
+async def test_the_text_is_shown_only_if_asked_for(banned: Moderated) -> None:
+    answer = await banned.sign(await banned.enabled(), body="abuse")
+    assert "abuse" not in await banned.ask(f"!policy why {answer.event_id}")
+
+
+async def test_the_text_is_shown_in_its_own_moderation_room_only(banned: Moderated) -> None:
+    room_id = await banned.enabled()
+    second = banned.homeserver.create_room("@dora:other.example", members=[BOT])
+    banned.settings["moderation_rooms"] = [banned.mods, second]
+    await banned.restart()
+    answer = await banned.sign(room_id, body="abuse")
+    reply = await banned.ask(
+        f"!policy why {answer.event_id} --text", "@dora:other.example", second
+    )
+    assert reply.startswith("❌ I know of no refusal")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"content": {"msgtype": "m.image", "body": "abuse.png", "url": "mxc://evil/1"}},
+            "It has no text; nothing is kept of this but that it was: image.",
+        ),
+        (
+            {"type": "m.room.encrypted", "content": {"algorithm": "a"}},
+            "It is encrypted: only members of the room can read it.",
+        ),
+        (
+            {"type": "m.reaction", "content": {"m.relates_to": {"key": "abuse"}}},
+            "It has no text; nothing is kept of this but that it was: reaction.",
+        ),
+    ],
+)
+async def test_what_has_no_text(banned: Moderated, fields: dict[str, Any], words: str) -> None:
+    reply = await asked_for_text(banned, **fields)
+    assert reply["body"].endswith(words)
+    assert "abuse" not in reply["body"] + reply["formatted_body"]
+    assert "mxc" not in reply["body"] + reply["formatted_body"]
+
+
+async def test_many_events_with_one_id_are_told_without_texts(banned: Moderated) -> None:
+    """In old room versions their senders choose it."""
+    for number in range(20):
+        details = refusal_details(
+            "same:b.example",
+            moderation_room=banned.mods,
+            text="abuse",
+            received_ts=banned.clock.now,
+            sender=f"@{number}{'<' * 240}:b",
+        )
+        banned.app._verdicts.submit(Decision(key(number), False, details))
+    event_id = await banned.say("!policy why $same:b.example --text")
+    reply = await banned.reply_to(event_id)
+    assert "abuse" not in reply["body"] + reply["formatted_body"]
+    assert banned.replies(event_id)[0]["body"].count("Refused: ") > 5
+    last = await banned.ask(f"!policy why {reference_code(key(19))} --text")
+    assert last.endswith("| abuse")
+
+
+async def test_texts_are_gone_when_their_time_is_over(banned: Moderated) -> None:
+    """Also if they are still stored: the hourly round comes later."""
+    answer = await banned.sign(await banned.enabled(), body="abuse")
+    banned.clock.now += 7 * 24 * 3_600_000 + 1
+    reply = banned.chat._commands._handlers["why"]
+    command = parse_command(f"!policy why {answer.event_id} --text", "!policy")
+    assert command is not None
+    text = str(await reply(banned.mods, SPAMMER, command))
+    assert "Its text is not kept any more" in text and "abuse" not in text
+
+
+async def test_texts_are_never_kept_if_so_configured(moderated: Moderated) -> None:
+    moderated.settings["reports"] = {"keep_text": 0}
+    await moderated.start()
+    await moderated.ask(f"!policy ban {SPAMMER}")
+    reply = await asked_for_text(moderated, body="abuse")
+    assert reply["body"].endswith("Its text was not kept: reports.keep_text is 0.")

@@ -64,6 +64,31 @@ async def test_what_is_kept_of_a_refusal(scene: Scene) -> None:
     assert details.text == "x" * 2000
 
 
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"msgtype": "m.notice", "body": "spam"}, "spam"),
+        ({"msgtype": "m.image", "body": "spam.png", "url": "mxc://a/b"}, None),
+        # What clients show of an edit.
+        (
+            {
+                "msgtype": "m.text",
+                "body": "* harmless",
+                "m.new_content": {"msgtype": "m.text", "body": "spam"},
+            },
+            "spam",
+        ),
+    ],
+)
+async def test_the_text_of_text_messages_is_kept(
+    scene: Scene, content: dict[str, Any], text: str | None
+) -> None:
+    assert (await scene.ask(event_of(SPAMMER, content=content))).refused
+    details = scene.verdicts.submitted[0].details
+    assert details is not None and details.text == text
+    assert details.msgtype == content["msgtype"]
+
+
 async def test_texts_are_kept_only_if_wanted(open_scene: Open) -> None:
     scene = await open_scene(keep_text=False)
     assert (await scene.ask(event_of(SPAMMER))).refused

@@ -64,7 +64,7 @@ async def test_verdicts_stand_after_a_restart(open_scene: Open, file: Path) -> N
         assert verifies(await scene.ask(accepted), accepted)
         after = await scene.ask(refused)
         assert (after.status, after.json) == (before.status, before.json)
-        assert await store.latest_number() == 1
+        assert await store.refusals.latest_number() == 1
 
 
 async def test_many_asks_about_many_events(open_scene: Open, file: Path) -> None:
@@ -77,7 +77,7 @@ async def test_many_asks_about_many_events(open_scene: Open, file: Path) -> None
         for (event, _), reply in zip(asking, replies, strict=True):
             assert reply.verdict == "stored"
             assert verifies(reply, event) if event["sender"] == ALICE else reply.refused
-        assert await store.latest_number() == 10
+        assert await store.refusals.latest_number() == 10
 
 
 async def test_a_locked_database(open_scene: Open, file: Path) -> None:

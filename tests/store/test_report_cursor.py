@@ -1,18 +1,49 @@
-from mautrix.util.async_db import Database
+"""How far each reports room has been told, and in which notice."""
 
-from policybot.policy.records import ReportCursor
+from mautrix.util.async_db import Database, UpgradeTable
+
+from policybot.policy.records import ReportCursor, ReportNotice
+from policybot.store.database import OWNER, open_database
+from policybot.store.migrations import create_tables
 from policybot.store.report_cursor import ReportCursorTable
 
 
-async def test_a_digest_is_begun_and_ended(db: Database) -> None:
+async def test_a_notice_is_begun_edited_and_ended(db: Database) -> None:
     table = ReportCursorTable(db)
     room = "!reports:example.org"
     assert await table.get(room) is None
     for cursor in (
         ReportCursor(room, 0),
         ReportCursor(room, 0, pending_to=7, pending_since=1_700_000_000_000),
-        ReportCursor(room, 7),
+        ReportCursor(room, 7, notice=ReportNotice("$notice", 0, 1, 2)),
+        ReportCursor(room, 7, 9, 3, ReportNotice("$notice", 0, 1, 2)),
+        ReportCursor(room, 9),
     ):
         await table.save(cursor)
         assert await table.get(room) == cursor
     assert await table.get("!other:example.org") is None
+
+
+async def test_a_notice_of_the_first_version_is_not_sent_again_as_another(
+    database_url: str,
+) -> None:
+    """What was pending when an older version ended is still pending."""
+    first_version = UpgradeTable()
+    first_version.register(create_tables)
+    old = Database.create(
+        database_url,
+        upgrade_table=first_version,
+        owner_name=OWNER,
+        ignore_foreign_tables=False,
+    )
+    await old.start()
+    await old.execute(
+        "INSERT INTO report_cursor (room_id, number, pending_to, pending_since) "
+        "VALUES ('!reports', 5, 7, 99)"
+    )
+    await old.stop()
+    db = await open_database(database_url)
+    try:
+        assert await ReportCursorTable(db).get("!reports") == ReportCursor("!reports", 5, 7, 99)
+    finally:
+        await db.stop()

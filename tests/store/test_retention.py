@@ -3,8 +3,8 @@
 import pytest
 from mautrix.util.async_db import Database
 
+from policybot.store.refusal_log import RefusalLog
 from policybot.store.retention import Retention
-from policybot.store.verdict_log import VerdictLog
 from policybot.store.verdict_writer import VerdictWriter
 
 from .samples import DAY_MS, MODS, NOW, Clock, key, refusal
@@ -57,7 +57,7 @@ async def test_details_and_sooner_their_texts(
     await retention.prune()
 
     async def texts() -> dict[int, str | None]:
-        verdicts = await VerdictLog(db).refusals_after(0, [MODS], 100)
+        verdicts = await RefusalLog(db).refusals_between(0, 10_000, [MODS])
         return {verdict.number: verdict.details.text for verdict in verdicts}
 
     text = "buy this"
@@ -67,7 +67,7 @@ async def test_details_and_sooner_their_texts(
     # The latest stays, without its text, so that its number is not given again.
     assert await texts() == {6: None}
     await VerdictWriter(db, keep_text=True).write_decisions([refusal(7)], TODAY)
-    assert await VerdictLog(db).latest_number() == 7
+    assert await RefusalLog(db).latest_number() == 7
 
 
 async def test_many_details_are_removed_in_slices(

@@ -8,6 +8,7 @@ import pytest
 from mautrix.util.async_db import Database
 
 from policybot.policy.verdict import Decision
+from policybot.store.refusal_log import RefusalLog
 from policybot.store.verdict_log import VerdictLog
 from policybot.store.verdict_writer import VerdictWriter, blames_row
 
@@ -22,7 +23,7 @@ def writer(db: Database) -> VerdictWriter:
 
 
 async def numbers(db: Database) -> list[tuple[int, str]]:
-    rows = await VerdictLog(db).refusals_after(0, [MODS], 1_000)
+    rows = await RefusalLog(db).refusals_between(0, 10_000, [MODS])
     return [(row.number, row.details.event_id) for row in rows]
 
 

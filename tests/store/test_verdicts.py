@@ -14,7 +14,7 @@ from mautrix.util.async_db import Database
 
 from policybot.policy.verdict import Decision, reference_code
 from policybot.store.database import open_database
-from policybot.store.verdict_log import VerdictLog
+from policybot.store.refusal_log import RefusalLog
 from policybot.store.verdict_writer import VerdictWriter
 from policybot.store.verdicts import VerdictStore
 
@@ -40,7 +40,7 @@ async def stored(db: Database) -> dict[bytes, bool]:
 
 
 async def reported(db: Database) -> list[str]:
-    verdicts = await VerdictLog(db).refusals_after(0, [MODS], 10_000)
+    verdicts = await RefusalLog(db).refusals_between(0, 100_000, [MODS])
     assert [verdict.number for verdict in verdicts] == list(range(1, len(verdicts) + 1))
     return [verdict.details.event_id for verdict in verdicts]
 
@@ -411,7 +411,7 @@ async def test_the_reporter_is_woken_after_the_commit(store: VerdictStore, db: D
     await eventually(lambda: woken == 1)
     await result_of(store.submit(dry_run_hit(4)))
     await eventually(lambda: woken == 2)
-    assert len(await store.refusals_after(0, [MODS], 10)) == 2
+    assert len(await store.refusals.refusals_between(0, 10, [MODS])) == 2
 
 
 async def test_finding_what_is_stored_and_what_waits(
@@ -433,7 +433,7 @@ async def test_finding_what_is_stored_and_what_waits(
                 ]
             assert await store.find_by_event(f"${number}", "!others:example.org") == []
     await result_of(future)
-    assert await store.latest_number() == 2
+    assert await store.refusals.latest_number() == 2
     assert await store.refused_since(ROOM, NOW) == 2
 
 

@@ -16,7 +16,7 @@ from .bot.sync import SyncLoop
 from .config import Config, HomeserverConfig, ListenConfig
 from .endpoint.listener import Listener
 from .login import TOKEN_REJECTED, log_in
-from .store.database import DatabaseUnusable, open_database
+from .store.database import DatabaseUnusable, close_database, open_database
 from .store.settings import Settings
 
 log = logging.getLogger("policybot")
@@ -106,7 +106,7 @@ async def _run(config: Config) -> None:
             await app.stop()
             await client.close()
     finally:
-        await database.stop()
+        await close_database(database)
 
 
 async def _load(app: App) -> None:

@@ -5,7 +5,6 @@ anything but the database.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, cast
@@ -13,13 +12,15 @@ from typing import Any, TypeVar, cast
 import aiosqlite
 from mautrix.util.async_db import Connection, Database, Scheme
 
+from .failure import passes
+
 T = TypeVar("T")
 
 ROWS_AT_ONCE = 500
 """How many rows bulk work reads or writes before it lets others at the database."""
 
-LOCK_PATIENCE_S = 5.0
-_LOCK_PAUSE_S = 0.05
+PATIENCE_S = 5.0
+_PAUSE_S = 0.05
 
 _running: set["asyncio.Task[object]"] = set()
 
@@ -29,8 +30,8 @@ async def transact(db: Database, work: Callable[[Connection], Awaitable[T]]) -> 
 
     Cancelling the caller does not cut the transaction: a SQLite transaction that is cancelled
     half way would stay open on the only connection, and swallow what others write later. While
-    another process holds a lock on an SQLite file, this is tried again for a few seconds, so
-    ``work`` may run more than once.
+    another process holds a lock, or a PostgreSQL server restarts, this is tried again for a few
+    seconds. So ``work`` may run more than once, also after a commit whose answer was lost.
     """
     task = asyncio.ensure_future(_patiently(db, work))
     _running.add(task)
@@ -40,15 +41,15 @@ async def transact(db: Database, work: Callable[[Connection], Awaitable[T]]) -> 
 
 async def _patiently(db: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + LOCK_PATIENCE_S
+    deadline = loop.time() + PATIENCE_S
     while True:
         try:
             async with transaction(db) as conn:
                 return await work(conn)
-        except sqlite3.OperationalError as error:
-            if not is_locked(error) or loop.time() >= deadline:
+        except Exception as error:
+            if not passes(error) or loop.time() >= deadline:
                 raise
-        await asyncio.sleep(_LOCK_PAUSE_S)
+        await asyncio.sleep(_PAUSE_S)
 
 
 @asynccontextmanager
@@ -69,12 +70,6 @@ async def transaction(db: Database) -> AsyncIterator[Connection]:
 def connection(db: Database) -> AbstractAsyncContextManager[Connection]:
     """A connection for single statements."""
     return cast("AbstractAsyncContextManager[Connection]", db.acquire())
-
-
-def is_locked(error: BaseException) -> bool:
-    """Whether another process holds the SQLite file."""
-    code = getattr(error, "sqlite_errorcode", 0) or 0
-    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 async def fetch_at_once(conn: Connection, sql: str, *args: object) -> list[Any]:

@@ -16,6 +16,7 @@ from mautrix.util.async_db import Database
 
 from policybot.policy.verdict import Decision
 
+from .failure import blames_row
 from .retention import DAY_MS, Retention
 from .verdict_log import (
     REPORTED,
@@ -25,7 +26,7 @@ from .verdict_log import (
     waiting_verdict,
 )
 from .verdict_queue import VerdictQueue, WaitingVerdict
-from .verdict_writer import VerdictWriter, blames_row
+from .verdict_writer import VerdictWriter
 
 log = logging.getLogger("policybot.store")
 

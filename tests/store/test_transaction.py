@@ -101,9 +101,9 @@ async def test_cancelled_transaction_is_rolled_back(db: Database) -> None:
     assert await names(db) == {"second"}
 
 
-async def test_waits_for_a_lock_to_go(db: Database, sqlite_file: Path) -> None:
+async def test_waits_for_a_lock_to_go(db: Database, database_url: str) -> None:
     settings = Settings(db)
-    async with locked(sqlite_file):
+    async with locked(database_url):
         writing = asyncio.create_task(settings.set("name", "value"))
         # Longer than a single attempt.
         await asyncio.wait({writing}, timeout=0.3)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from mautrix.util.async_db import Database
+from mautrix.util.async_db import Database, Scheme
 
 from policybot.policy.verdict import Decision, reference_code
 from policybot.store.database import open_database
@@ -159,9 +159,9 @@ async def test_cancelling_those_who_wait_does_not_hurt(store: VerdictStore, db: 
 
 @pytest.mark.parametrize("decision", [accept(1), refusal(1)])
 async def test_a_locked_database(
-    store: VerdictStore, db: Database, sqlite_file: Path, decision: Decision
+    store: VerdictStore, db: Database, database_url: str, decision: Decision
 ) -> None:
-    async with locked(sqlite_file):
+    async with locked(database_url):
         future = store.submit(decision)
         await eventually(lambda: store.failing)
         assert not future.done()
@@ -172,11 +172,11 @@ async def test_a_locked_database(
 
 
 async def test_old_verdicts_are_read_while_the_database_is_locked(
-    store: VerdictStore, sqlite_file: Path
+    store: VerdictStore, database_url: str
 ) -> None:
     await result_of(store.submit(refusal("old")))
     await result_of(store.submit(refusal("older")))
-    async with locked(sqlite_file):
+    async with locked(database_url):
         # The first attempt to write fails and looks up; later ones look up at once.
         assert await result_of(store.submit(accept("old"))) is False
         assert store.failing
@@ -190,11 +190,11 @@ async def test_old_verdicts_are_read_while_the_database_is_locked(
 
 
 async def test_nothing_is_lost_and_the_order_stays(
-    store: VerdictStore, db: Database, sqlite_file: Path
+    store: VerdictStore, db: Database, database_url: str
 ) -> None:
     futures = []
     for burst in range(3):
-        async with locked(sqlite_file):
+        async with locked(database_url):
             for number in range(burst * 700, (burst + 1) * 700):
                 futures.append(store.submit(refusal(number)))
                 futures.append(store.submit(accept(-number - 1)))
@@ -207,10 +207,10 @@ async def test_nothing_is_lost_and_the_order_stays(
 
 
 async def test_failures_are_logged_once_and_so_is_the_end(
-    store: VerdictStore, sqlite_file: Path, caplog: pytest.LogCaptureFixture
+    store: VerdictStore, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "policybot.store"):
-        async with locked(sqlite_file):
+        async with locked(database_url):
             future = store.submit(accept(1))
             await eventually(lambda: store.failing)
             another = store.submit(accept(2))
@@ -219,7 +219,7 @@ async def test_failures_are_logged_once_and_so_is_the_end(
         await result_of(another)
         await eventually(lambda: not store.failing)
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
-    assert "locked" in caplog.text
+    assert "lock" in caplog.text
     assert "can be written again" in caplog.text
 
 
@@ -260,11 +260,13 @@ async def test_a_full_disk(store: VerdictStore, db: Database, sqlite_file: Path)
 
 
 async def test_details_that_the_database_refuses_do_not_stop_the_rest(
-    store: VerdictStore, db: Database, sqlite_file: Path
+    store: VerdictStore, db: Database
 ) -> None:
     await db.execute(
         """CREATE TRIGGER picky BEFORE INSERT ON decision WHEN NEW.event_id LIKE '_37'
         BEGIN SELECT RAISE(ABORT, 'no'); END"""
+        if db.scheme is Scheme.SQLITE
+        else "ALTER TABLE decision ADD CONSTRAINT picky CHECK (event_id NOT LIKE '_37')"
     )
     futures = [store.submit(refusal(number)) for number in range(100)]
     await asyncio.wait(futures)
@@ -284,10 +286,10 @@ async def small_store(db: Database, clock: Clock) -> AsyncIterator[VerdictStore]
 
 
 async def test_beyond_the_limit_the_oldest_accepts_go(
-    small_store: VerdictStore, db: Database, sqlite_file: Path
+    small_store: VerdictStore, db: Database, database_url: str
 ) -> None:
     store = small_store
-    async with locked(sqlite_file):
+    async with locked(database_url):
         first = store.submit(accept("first"))
         await eventually(lambda: store.failing)
         refusals = [store.submit(refusal(number)) for number in range(5)]
@@ -317,11 +319,11 @@ async def test_stop_writes_what_waits(db: Database, clock: Clock) -> None:
 
 
 async def test_stop_says_how_many_could_not_be_written(
-    db: Database, clock: Clock, sqlite_file: Path
+    db: Database, clock: Clock, database_url: str
 ) -> None:
     store = VerdictStore(db, clock=clock)
     await store.start()
-    async with locked(sqlite_file):
+    async with locked(database_url):
         futures = [store.submit(accept(number)) for number in range(7)]
         await eventually(lambda: store.failing)
         assert await store.stop(timeout_s=0.1) == 7
@@ -329,10 +331,10 @@ async def test_stop_says_how_many_could_not_be_written(
     assert await stored(db) == {}
 
 
-async def test_stop_waits_for_a_lock_to_go(db: Database, clock: Clock, sqlite_file: Path) -> None:
+async def test_stop_waits_for_a_lock_to_go(db: Database, clock: Clock, database_url: str) -> None:
     store = VerdictStore(db, clock=clock)
     await store.start()
-    async with locked(sqlite_file):
+    async with locked(database_url):
         future = store.submit(refusal(1))
         await eventually(lambda: store.failing)
         stopping = asyncio.create_task(store.stop(timeout_s=20))
@@ -415,10 +417,10 @@ async def test_the_reporter_is_woken_after_the_commit(store: VerdictStore, db: D
 
 
 async def test_finding_what_is_stored_and_what_waits(
-    store: VerdictStore, sqlite_file: Path
+    store: VerdictStore, database_url: str
 ) -> None:
     await result_of(store.submit(refusal(1)))
-    async with locked(sqlite_file):
+    async with locked(database_url):
         future = store.submit(refusal(2))
         await eventually(lambda: store.failing)
         for number, expected in ((1, 1), (2, 0)):

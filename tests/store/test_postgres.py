@@ -83,8 +83,8 @@ async def test_a_server_that_restarts(
         await submit_until_failing()
         await ending
         # What waits is answered from memory, what is only looked up by its own value.
-        waiting = store.waiting(futures[-1] and key(-(len(futures) // 2)))
-        assert waiting is futures[-1] and not waiting.done()
+        assert futures[-1] is store.waiting(key(-len(futures) // 2))
+        assert not futures[-1].done()
         assert await result_of(store.submit(accept("unknown"), keep=False)) is True
         submit()
         await asyncio.to_thread(postgres.start)
@@ -171,10 +171,10 @@ async def test_unknown_database(postgres: Postgres) -> None:
 
 
 @pytest.mark.parametrize("user", ["policybot", "nobody"])
-async def test_wrong_password(postgres: Postgres, user: str) -> None:
+async def test_wrong_password(postgres: Postgres, postgres_url: str, user: str) -> None:
     with postgres.user_with_password("policybot", "right"):
         right = postgres.url("postgres", user="policybot", password="right")
-        await (await open_database(right)).stop()
+        await close_database(await open_database(right))
         text = await refused(postgres.url("postgres", user=user, password="secret"))
     assert "does not let policybot in" in text and "password" in text
 

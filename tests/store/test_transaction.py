@@ -1,7 +1,6 @@
 """Transactions: never cut in half, patient with locks."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from mautrix.util.async_db import Connection, Database

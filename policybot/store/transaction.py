@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 import aiosqlite
 from mautrix.util.async_db import Connection, Database, Scheme
@@ -24,6 +25,9 @@ _PAUSE_S = 0.05
 
 _running: set["asyncio.Task[object]"] = set()
 
+_given_up: "WeakSet[Database]" = WeakSet()
+"""Those that were waited for in vain: until one of them works again, each work is tried once."""
+
 
 async def transact(db: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
     """Run ``work`` in one transaction and return its result.
@@ -35,20 +39,33 @@ async def transact(db: Database, work: Callable[[Connection], Awaitable[T]]) -> 
     """
     task = asyncio.ensure_future(_patiently(db, work))
     _running.add(task)
-    task.add_done_callback(_running.discard)
+    task.add_done_callback(_ended)
     return await asyncio.shield(task)
+
+
+def _ended(task: "asyncio.Task[object]") -> None:
+    _running.discard(task)
+    # The error is the caller's, if he is still there.
+    if not task.cancelled():
+        task.exception()
 
 
 async def _patiently(db: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE_S
+    deadline = loop.time() + (0 if db in _given_up else PATIENCE_S)
     while True:
         try:
             async with transaction(db) as conn:
-                return await work(conn)
+                result = await work(conn)
         except Exception as error:
-            if not passes(error) or loop.time() >= deadline:
+            if not passes(error):
                 raise
+            if loop.time() >= deadline:
+                _given_up.add(db)
+                raise
+        else:
+            _given_up.discard(db)
+            return result
         await asyncio.sleep(_PAUSE_S)
 
 

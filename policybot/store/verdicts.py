@@ -194,13 +194,15 @@ class VerdictStore:
         """The largest number so far, or 0."""
         return await self._log.latest_number()
 
-    async def refused_since(self, room_id: str, since_ts: int) -> int:
-        """How many events of the room were refused from that time on (milliseconds)."""
-        return await self._log.refused_since(room_id, since_ts)
-
-    async def dry_run_since(self, room_id: str, since_ts: int) -> int:
-        """How many would have been refused from that time on, but for dry run."""
-        return await self._log.dry_run_since(room_id, since_ts)
+    async def counts_since(self, room_id: str, since_ts: int) -> tuple[int, int] | None:
+        """How many events of the room were refused from that time on (milliseconds), and how many
+        would have been but for dry run; None if the database cannot be read."""
+        try:
+            refused = await self._log.refused_since(room_id, since_ts)
+            return refused, await self._log.dry_run_since(room_id, since_ts)
+        except Exception as error:
+            log.warning("Refusals could not be counted (%s: %s).", type(error).__name__, error)
+            return None
 
     # -- writing -------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from policybot.endpoint.sign import Waits
 from policybot.store.database import open_database
 from policybot.store.verdicts import VerdictStore
 
+from ..postgres import Postgres
 from ..store.samples import locked, locked_tables
 from .conftest import Open
 from .scene import (
@@ -113,6 +114,26 @@ async def test_a_statement_that_hangs(open_scene: Open, postgres_url: str) -> No
             assert not store.failing
         await eventually(lambda: not store.waiting_count)
         assert (await scene.ask(events[0])).verdict == "stored"
+        assert scene.faults == []
+
+
+async def test_a_server_that_stops_and_starts(
+    open_scene: Open, postgres: Postgres, postgres_url: str
+) -> None:
+    accepted, refused = event_of(ALICE), event_of(SPAMMER)
+    async with store_in(postgres_url) as store:
+        scene: Scene = await open_scene(verdicts=store, waits=SHORT)
+        await asyncio.to_thread(postgres.stop)
+        for _ in range(2):
+            first, second = await scene.ask(accepted), await scene.ask(refused)
+            assert verifies(first, accepted) and first.verdict == "memory"
+            assert second.refused and second.verdict == "memory"
+            scene.unban_all()
+        await asyncio.to_thread(postgres.start)
+        await eventually(lambda: not store.waiting_count)
+        first, second = await scene.ask(accepted), await scene.ask(refused)
+        assert verifies(first, accepted) and first.verdict == "stored"
+        assert second.refused and second.verdict == "stored"
         assert scene.faults == []
 
 

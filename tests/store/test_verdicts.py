@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -227,7 +228,9 @@ async def test_a_database_that_cannot_be_read_counts_as_nothing_stored(
     store: VerdictStore, db: Database
 ) -> None:
     await db.execute("ALTER TABLE verdict RENAME TO elsewhere")
+    await db.execute("ALTER TABLE decision RENAME TO elsewhere_too")
     future = store.submit(accept(1))
+    assert await store.counts_since(ROOM, NOW) is None
     await eventually(lambda: store.failing)
     assert await result_of(store.submit(Decision(key(2), False), keep=False)) is False
     assert not future.done()
@@ -302,6 +305,31 @@ async def test_beyond_the_limit_the_oldest_accepts_go(
     assert await reported(db) == [f"${number}" for number in range(5)]
     assert not accepts[-1].cancelled()
     assert len(await stored(db)) == 26 - store.dropped
+
+
+async def test_two_processes_on_one_database(database_url: str, clock: Clock) -> None:
+    """A mistake; but each event still has one verdict, and no refusal is lost."""
+    keys = list(range(400))
+    async with AsyncExitStack() as stack:
+        stores = []
+        for _ in range(2):
+            db = await open_database(database_url)
+            stack.push_async_callback(db.stop)
+            store = VerdictStore(db, clock=clock, chunk=20)
+            await store.start()
+            stack.push_async_callback(store.stop)
+            stores.append(store)
+        answers: list[list[asyncio.Future[bool]]] = [[], []]
+        for number in keys:
+            answers[0].append(stores[0].submit(refusal(number) if number % 2 else accept(number)))
+            other = keys[-1 - number]
+            answers[1].append(stores[1].submit(accept(other) if other % 2 else refusal(other)))
+            await asyncio.sleep(0)
+        async with asyncio.timeout(60):
+            await asyncio.wait([*answers[0], *answers[1]])
+        verdicts = [future.result() for future in answers[0]]
+        assert verdicts == [future.result() for future in reversed(answers[1])]
+        assert set(await reported(db)) == {f"${n}" for n in keys if not verdicts[n]}
 
 
 # -- the end -------------------------------------------------------------------------------------
@@ -436,7 +464,7 @@ async def test_finding_what_is_stored_and_what_waits(
             assert await store.find_by_event(f"${number}", "!others:example.org") == []
     await result_of(future)
     assert await store.latest_number() == 2
-    assert await store.refused_since(ROOM, NOW) == 2
+    assert await store.counts_since(ROOM, NOW) == (2, 0)
 
 
 async def test_pruned_events_are_judged_anew(

@@ -113,8 +113,8 @@ async def test_a_request_that_never_ends_does_not_keep_it(tmp_path: Path) -> Non
         writer.close()
 
 
-@pytest.mark.parametrize("without", ["uvloop", "orjson", "httptools"])
-async def test_it_runs_without_the_faster_parts(tmp_path: Path, without: str) -> None:
+@pytest.mark.parametrize("without", ["uvloop", "orjson", "httptools", "asyncpg"])
+async def test_it_runs_without_the_optional_libraries(tmp_path: Path, without: str) -> None:
     code = (
         f"import sys; sys.modules['{without}'] = None; "
         "from policybot.cli import main; sys.exit(main())"

@@ -143,13 +143,16 @@ async def test_closing_does_not_wait_for_a_server_that_hangs(
     postgres: Postgres, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "_STOP_PATIENCE_S", 0.1)
+    arguments = database._POSTGRES_ARGUMENTS | {"command_timeout": 1_000}
+    monkeypatch.setattr(database, "_POSTGRES_ARGUMENTS", arguments)
     db = await open_database(postgres_url)
     with postgres.frozen():
         reading = asyncio.create_task(db.fetchval("SELECT 1"))
         await asyncio.sleep(0)
-        # The server still hangs when it returns.
-        await close_database(db)
-    await asyncio.wait({reading})
+        # The server still hangs when both have ended.
+        async with asyncio.timeout(20):
+            await close_database(db)
+            await asyncio.wait({reading})
     assert reading.exception() is not None
 
 

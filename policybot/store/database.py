@@ -17,7 +17,7 @@ from mautrix.util.async_db import (
 )
 from yarl import URL
 
-from .failure import is_locked
+from .failure import first_line, is_locked
 from .migrations import upgrade_table
 
 log = logging.getLogger("policybot.store")
@@ -97,7 +97,7 @@ async def close_database(db: Database) -> None:
             await db.stop()
     except Exception as error:
         # The connections are cut then.
-        log.warning("The database was not closed in order (%s).", _text(error))
+        log.warning("The database was not closed in order (%s).", first_line(error))
 
 
 async def _open_sqlite(url: str) -> Database:
@@ -240,7 +240,7 @@ def _reason(name: str, error: Exception) -> str:
 
 
 def _postgres_reason(error: Exception) -> str:
-    text = _text(error)
+    text = first_line(error)
     state = str(getattr(error, "sqlstate", None) or "")
     if state in _AWAY or isinstance(error, OSError):
         return f"cannot be reached ({text}): start it, or correct its address."
@@ -251,11 +251,6 @@ def _postgres_reason(error: Exception) -> str:
     if state == "42501":
         return f"cannot be used ({text}): make policybot's user its owner."
     return f"cannot be used ({text}): check the server, and the address, user and password."
-
-
-def _text(error: Exception) -> str:
-    """The first line of what the error says."""
-    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def _not_ours(name: str) -> str:

@@ -58,6 +58,12 @@ def blames_row(error: BaseException) -> bool:
     return state.startswith((_DATA_EXCEPTION, _INTEGRITY_VIOLATION))
 
 
+def first_line(error: BaseException) -> str:
+    """What the error says, without the rest: there PostgreSQL may repeat a whole row, and with it
+    somebody's message."""
+    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+
+
 def _is_taken(error: sqlite3.IntegrityError) -> bool:
     """Whether a row with that key or number is there. We look before we insert, so another
     process was faster, and the next attempt sees its row."""

@@ -16,7 +16,7 @@ from mautrix.util.async_db import Database
 
 from policybot.policy.verdict import Decision
 
-from .failure import blames_row
+from .failure import blames_row, first_line
 from .retention import DAY_MS, Retention
 from .verdict_log import (
     REPORTED,
@@ -201,7 +201,7 @@ class VerdictStore:
             refused = await self._log.refused_since(room_id, since_ts)
             return refused, await self._log.dry_run_since(room_id, since_ts)
         except Exception as error:
-            log.warning("Refusals could not be counted (%s: %s).", type(error).__name__, error)
+            log.warning("Refusals could not be counted (%s).", first_line(error))
             return None
 
     # -- writing -------------------------------------------------------------------------------
@@ -267,7 +267,8 @@ class VerdictStore:
         blamed = blames_row(error)
         if blamed and len(batch) == 1 and batch[0].decision.details is not None:
             log.error(
-                "The details of a verdict are not stored: the database refuses them (%s).", error
+                "The details of a verdict are not stored: the database refuses them (%s).",
+                first_line(error),
             )
             batch[0].decision = replace(batch[0].decision, details=None)
         self._queue.put_back(batch)
@@ -287,7 +288,7 @@ class VerdictStore:
                 "Verdicts cannot be written to the database (%s: %s); answers are given from "
                 "memory, %d wait, %d were dropped so far.",
                 type(error).__name__,
-                error,
+                first_line(error),
                 len(self._queue),
                 self.dropped,
             )

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 import pytest_asyncio
 from mautrix.util.async_db import Connection, Database
+from mautrix.util.async_db.asyncpg import PostgresDatabase
 
 from policybot.store import database
 from policybot.store.database import DatabaseUnusable, close_database, open_database
+from policybot.store.failure import passes
 from policybot.store.settings import Settings
 from policybot.store.transaction import transact
 from policybot.store.verdict_log import VerdictLog
@@ -114,6 +117,14 @@ async def test_connections_that_were_cut_are_replaced(db: Database, postgres: Po
             "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
         assert await settings.get("name 7") == str(number)
+
+
+async def test_a_connection_in_disorder_does_not_end_the_process(db: Database) -> None:
+    """What asyncpg raises when a server ends at a bad moment; the library's default is to exit."""
+    error = asyncpg.InternalClientError("another operation is in progress")
+    assert isinstance(db, PostgresDatabase)
+    await db._handle_exception(error)
+    assert passes(error)
 
 
 # -- a server that hangs ---------------------------------------------------------------------

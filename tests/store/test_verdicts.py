@@ -263,7 +263,7 @@ async def test_a_full_disk(store: VerdictStore, db: Database, sqlite_file: Path)
 
 
 async def test_details_that_the_database_refuses_do_not_stop_the_rest(
-    store: VerdictStore, db: Database
+    store: VerdictStore, db: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     await db.execute(
         """CREATE TRIGGER picky BEFORE INSERT ON decision WHEN NEW.event_id LIKE '_37'
@@ -278,6 +278,8 @@ async def test_details_that_the_database_refuses_do_not_stop_the_rest(
     assert await reported(db) == [f"${number}" for number in range(100) if number != 37]
     assert await result_of(store.submit(accept("next"))) is True
     assert not store.failing
+    assert "the database refuses them" in caplog.text
+    assert "buy this" not in caplog.text
 
 
 @pytest_asyncio.fixture
@@ -330,6 +332,13 @@ async def test_two_processes_on_one_database(database_url: str, clock: Clock) ->
         verdicts = [future.result() for future in answers[0]]
         assert verdicts == [future.result() for future in reversed(answers[1])]
         assert set(await reported(db)) == {f"${n}" for n in keys if not verdicts[n]}
+
+
+async def test_a_number_that_another_process_took(store: VerdictStore, db: Database) -> None:
+    await result_of(store.submit(refusal(1)))
+    await VerdictWriter(db, keep_text=True).write_decisions([refusal(2)], 20_000)
+    assert await result_of(store.submit(refusal(3))) is False
+    assert await reported(db) == ["$1", "$2", "$3"]
 
 
 # -- the end -------------------------------------------------------------------------------------

@@ -246,7 +246,7 @@ async def test_a_postgresql_database(
 ) -> None:
     account = {"url": homeserver.url, "access_token": homeserver.token(BOT)}
     for url, told in (
-        (postgres_url, DATABASE),
+        (postgres_url, None),
         (postgres.url("elsewhere"), "is not there"),
         ("postgres://policybot:secret@127.0.0.1:1/policybot", "cannot be reached"),
     ):
@@ -257,7 +257,8 @@ async def test_a_postgresql_database(
             standalone={"homeserver": {"user_id": BOT, **account}, "database": url},
         )
         ended = await check(tmp_path)
-        assert ended.code == 1  # for want of an endpoint at least
-        assert told in ended.out + ended.err
-        assert ended.err.count("\n") == 1
+        assert (DATABASE in ended.out) is (told is None)
         assert "secret" not in ended.out + ended.err
+        if told is not None:
+            assert ended.code == 1
+            assert told in ended.err and ended.err.count("\n") == 1

@@ -97,12 +97,18 @@ def _rule_event(number: int) -> JsonObject:
 
 
 class Installation:
-    """One policybot with so many rules, in a directory of its own."""
+    """One policybot with so many rules, in a directory of its own; ``database`` is the URL of an
+    empty one, by default an SQLite file in the directory."""
 
     def __init__(
-        self, directory: Path, rule_count: int, environment: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        rule_count: int,
+        environment: Mapping[str, str] | None = None,
+        database: str | None = None,
     ) -> None:
         self.rule_count = rule_count
+        self._database = database or f"sqlite:///{directory / 'policybot.db'}"
         self._directory = directory
         self._environment = {**os.environ, **(environment or {})}
         self._nobody = socket.socket()  # bound and not listening, so that nobody else gets it
@@ -135,10 +141,6 @@ standalone:
                 env=self._environment,
             )
         self.address = self._wait_for_address()
-
-    @property
-    def _database(self) -> str:
-        return f"sqlite:///{self._directory / 'policybot.db'}"
 
     async def _prepare(self) -> None:
         now = now_ms()

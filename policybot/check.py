@@ -30,7 +30,7 @@ from .federation.probe import RouteResult, check_key_delivery, probe_routes
 from .login import log_in_once
 from .protocol.canonical_json import canonical_json
 from .protocol.identifier import server_of
-from .store.database import DatabaseUnusable, open_database
+from .store.database import DatabaseUnusable, close_database, open_database
 from .store.settings import Settings
 
 
@@ -91,7 +91,7 @@ async def findings(config: Config, file: Path) -> AsyncIterator[Finding]:
             async for finding in _endpoint(config, database, http):
                 yield finding
         finally:
-            await database.stop()
+            await close_database(database)
 
 
 async def _login(homeserver: HomeserverConfig, database: Database) -> Finding:

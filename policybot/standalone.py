@@ -6,7 +6,7 @@ import logging
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,8 +16,11 @@ from .bot.sync import SyncLoop
 from .config import Config, HomeserverConfig, ListenConfig
 from .endpoint.listener import Listener
 from .login import TOKEN_REJECTED, log_in
-from .store.database import DatabaseUnusable, open_database
+from .store.database import DatabaseUnusable, close_database, open_database
+from .store.failure import passes
 from .store.settings import Settings
+
+DATABASE_RETRY_S = 5.0
 
 log = logging.getLogger("policybot")
 
@@ -106,7 +109,7 @@ async def _run(config: Config) -> None:
             await app.stop()
             await client.close()
     finally:
-        await database.stop()
+        await close_database(database)
 
 
 async def _load(app: App) -> None:
@@ -175,13 +178,40 @@ async def _follow(
     app: App, client: MatrixClient, homeserver: HomeserverConfig, settings: Settings
 ) -> None:
     """Log in, begin the chat side and hand on what happens. The endpoint does not wait for it."""
-    await log_in(client, homeserver, settings)
+    position = await log_in_patiently(client, homeserver, settings, app.load_position)
+
+    async def load() -> str | None:
+        return position
+
     app.connect()
     sync = SyncLoop(
         client,
         homeserver.user_id,
-        load=app.load_position,
+        load=load,
         save=app.save_position,
         on_batch=app.on_batch,
     )
     await sync.run()
+
+
+async def log_in_patiently(
+    client: MatrixClient,
+    homeserver: HomeserverConfig,
+    settings: Settings,
+    load_position: Callable[[], Awaitable[str | None]],
+) -> str | None:
+    """Log in and return the sync position. A database that is away is waited for, since to end
+    for that would close the rooms.
+
+    Raises:
+        StartFailed: see `log_in`.
+    """
+    while True:
+        try:
+            await log_in(client, homeserver, settings)
+            return await load_position()
+        except Exception as error:
+            if not passes(error):
+                raise
+            log.warning("The database does not answer, trying again: %s", error)
+            await asyncio.sleep(DATABASE_RETRY_S)

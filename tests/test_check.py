@@ -15,6 +15,7 @@ from .bot.conftest import homeserver
 from .bot.fake_homeserver import FakeHomeserver, Fault
 from .bot.public_front import PublicFront
 from .command import BOT, Ended, policybot, running, write_config
+from .postgres import Postgres
 
 __all__ = ["homeserver"]
 
@@ -238,3 +239,26 @@ async def test_a_damaged_database_ends_the_check(
     assert (ended.code, ended.out.splitlines()[-1]) == (1, KEYS)
     assert "damaged" in ended.err
     assert ended.err.count("\n") == 1
+
+
+async def test_a_postgresql_database(
+    homeserver: FakeHomeserver, tmp_path: Path, postgres: Postgres, postgres_url: str
+) -> None:
+    account = {"url": homeserver.url, "access_token": homeserver.token(BOT)}
+    for url, told in (
+        (postgres_url, None),
+        (postgres.url("elsewhere"), "is not there"),
+        ("postgres://policybot:secret@127.0.0.1:1/policybot", "cannot be reached"),
+    ):
+        write_config(
+            tmp_path,
+            account,
+            policy_server={"public_url": homeserver.url},
+            standalone={"homeserver": {"user_id": BOT, **account}, "database": url},
+        )
+        ended = await check(tmp_path)
+        assert (DATABASE in ended.out) is (told is None)
+        assert "secret" not in ended.out + ended.err
+        if told is not None:
+            assert ended.code == 1
+            assert told in ended.err and ended.err.count("\n") == 1

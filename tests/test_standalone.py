@@ -15,14 +15,20 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from policybot import standalone
+from policybot.bot.client import MatrixClient, open_api
+from policybot.config import HomeserverConfig
 from policybot.endpoint.paths import HEALTH, SIGN
 from policybot.standalone import _EntryFormatter
-from policybot.store.database import open_database
+from policybot.store import transaction
+from policybot.store.database import close_database, open_database
 from policybot.store.settings import Setting, Settings
 
 from .bot.conftest import homeserver
 from .bot.fake_homeserver import FakeHomeserver, Fault
 from .command import BOT, DEADLINE_S, Ended, policybot, running, terminated, write_config
+from .postgres import Postgres
+from .store.samples import eventually
 
 __all__ = ["homeserver"]
 
@@ -107,8 +113,8 @@ async def test_a_request_that_never_ends_does_not_keep_it(tmp_path: Path) -> Non
         writer.close()
 
 
-@pytest.mark.parametrize("without", ["uvloop", "orjson", "httptools"])
-async def test_it_runs_without_the_faster_parts(tmp_path: Path, without: str) -> None:
+@pytest.mark.parametrize("without", ["uvloop", "orjson", "httptools", "asyncpg"])
+async def test_it_runs_without_the_optional_libraries(tmp_path: Path, without: str) -> None:
     code = (
         f"import sys; sys.modules['{without}'] = None; "
         "from policybot.cli import main; sys.exit(main())"
@@ -337,3 +343,36 @@ async def test_a_log_level_is_taken(tmp_path: Path) -> None:
     assert ended.code == 1
     assert " INFO policybot: policybot " in ended.err
     assert ended.err.splitlines()[-1].startswith("policybot: The endpoint cannot listen")
+
+
+async def test_a_database_that_goes_away_before_the_login_is_waited_for(
+    homeserver: FakeHomeserver,
+    postgres: Postgres,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(standalone, "DATABASE_RETRY_S", 0.01)
+    monkeypatch.setattr(transaction, "PATIENCE_S", 0.01)
+    homeserver.passwords[BOT] = "secret"
+    config = HomeserverConfig(homeserver.url, BOT, None, "secret")
+    client = MatrixClient(open_api(homeserver.url))
+    database = await open_database(postgres_url)
+    settings = Settings(database)
+    await settings.set(Setting.SYNC_POSITION, "s1")
+    await asyncio.to_thread(postgres.stop)
+
+    async def load() -> str | None:
+        return await settings.get(Setting.SYNC_POSITION)
+
+    login = asyncio.create_task(
+        standalone.log_in_patiently(client, config, settings, load), name="login"
+    )
+    await eventually(lambda: "The database does not answer" in caplog.text)
+    assert not login.done()
+    await asyncio.to_thread(postgres.start)
+    async with asyncio.timeout(DEADLINE_S):
+        assert await login == "s1"
+    assert len(homeserver.calls("POST", "login")) == 1
+    await client.close()
+    await close_database(database)

@@ -24,11 +24,9 @@ DAY_MS = 24 * 3600 * 1000
 
 class RefusalCounts(Protocol):
     """How many events of a room were refused since a time (milliseconds since 1970), and how many
-    would have been but for dry run."""
+    would have been but for dry run; None if that cannot be read now."""
 
-    async def refused_since(self, room_id: str, since_ts: int) -> int: ...
-
-    async def dry_run_since(self, room_id: str, since_ts: int) -> int: ...
+    async def counts_since(self, room_id: str, since_ts: int) -> tuple[int, int] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +95,7 @@ class StatusCommand:
 
     async def _room_line(self, record: RoomRecord) -> Reply:
         reply = Reply().name(self._rooms.name(record.room_id)).text(": ")
-        since_ts = self._clock() - DAY_MS
-        refused = await self._counts.refused_since(record.room_id, since_ts)
-        reported = await self._counts.dry_run_since(record.room_id, since_ts)
+        found = await self._counts.counts_since(record.room_id, self._clock() - DAY_MS)
         fault = self._fault(record)
         if fault:
             reply.text("⚠️ ").text(fault).text(", ")
@@ -107,11 +103,14 @@ class StatusCommand:
             reply.text(f"disabled, still signed for {self._days_left(record)}, ")
         elif record.mode is not RoomMode.DRY_RUN:
             reply.text("protected, ")
+        if record.mode is RoomMode.DRY_RUN:
+            reply.text("dry run, " if fault else "dry run, everything is signed, ")
+        if found is None:
+            return reply.text("refusals cannot be counted now")
+        refused, reported = found
         counts = (
             [] if record.mode is RoomMode.DRY_RUN and not refused else [f"{refused:,} refused"]
         )
-        if record.mode is RoomMode.DRY_RUN:
-            reply.text("dry run, " if fault else "dry run, everything is signed, ")
         if record.mode is RoomMode.DRY_RUN or reported:
             counts.append(f"{reported:,} would have been refused")
         return reply.text(" and ".join(counts) + " in 24 hours")

@@ -158,6 +158,7 @@ class SyncLoop:
         self._longest_retry_s = longest_retry_s
         self._filter_id: str | None = None
         self._position: str | None = None
+        self._saved = True
         self.outage: str | None = None
 
     async def run(self) -> None:
@@ -211,8 +212,11 @@ class SyncLoop:
         self._position = batch.next_batch
         try:
             await self._save(batch.next_batch)
+            self._saved = True
         except Exception:
-            logger.exception("The sync position could not be saved")
+            if self._saved:
+                logger.exception("The sync position could not be saved; that is said once")
+            self._saved = False
         try:
             await self._on_batch(batch)
         except Exception:

@@ -1,21 +1,26 @@
 """Opening the database, or saying in one sentence why it cannot be used and what to do."""
 
 import asyncio
+import logging
 import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from mautrix.util.async_db import (
     Database,
     DatabaseNotOwned,
     ForeignTablesFound,
+    Scheme,
     UnsupportedDatabaseVersion,
 )
 from yarl import URL
 
+from .failure import first_line, is_locked
 from .migrations import upgrade_table
-from .transaction import is_locked
+
+log = logging.getLogger("policybot.store")
 
 OWNER = "policybot"
 
@@ -38,9 +43,23 @@ _SQLITE_COMMANDS = (
     "PRAGMA busy_timeout = 100",
 )
 
-_POSTGRES_ARGUMENTS = {"min_size": 0, "max_size": 4, "timeout": 10, "command_timeout": 10}
-"""The size of the pool, and seconds for connecting and for a statement. With a minimum above 0
-asyncpg logs a traceback each time it cannot restore it while the server is away."""
+_POSTGRES_ARGUMENTS: dict[str, object] = {
+    # Connections are kept while they are used, and closed after five idle minutes, before a
+    # firewall in between forgets them without a word. With a minimum above 0 asyncpg logs a
+    # traceback each time it cannot restore it while the server is away.
+    "min_size": 0,
+    "max_size": 4,
+    # Seconds for connecting and for a statement.
+    "timeout": 10,
+    "command_timeout": 10,
+    # The library's default is to end the process when a connection breaks at a bad moment.
+    "meow_exit_on_ice": False,
+}
+
+_STOP_PATIENCE_S = 3.0
+
+
+_AWAY = ("57P01", "57P02", "57P03")  # shutting down, crashed, starting up
 
 
 class DatabaseUnusable(Exception):
@@ -51,8 +70,8 @@ async def open_database(url: str) -> Database:
     """Open the database, with the tables of this version.
 
     ``url`` is ``sqlite:file.db`` (relative), ``sqlite:///directory/file.db`` or
-    ``postgres://user:password@host/name``. Whoever opens it must ``stop`` it: the process does
-    not end otherwise.
+    ``postgres://user:password@host/name``. Whoever opens it must close it with `close_database`:
+    the process does not end otherwise.
 
     Raises:
         DatabaseUnusable: nothing was changed in a database that is not ours or is damaged.
@@ -66,6 +85,19 @@ async def open_database(url: str) -> Database:
         "The database must be given as sqlite: and a file name, such as sqlite:policybot.db, "
         "or as a URL that begins with postgres://."
     )
+
+
+async def close_database(db: Database) -> None:
+    """Close it. What is under way is waited for, on PostgreSQL a few seconds at most."""
+    if db.scheme is Scheme.SQLITE:
+        await db.stop()
+        return
+    try:
+        async with asyncio.timeout(_STOP_PATIENCE_S):
+            await db.stop()
+    except Exception as error:
+        # The connections are cut then.
+        log.warning("The database was not closed in order (%s).", first_line(error))
 
 
 async def _open_sqlite(url: str) -> Database:
@@ -142,7 +174,22 @@ async def _open_postgres(url: str) -> Database:
             "The address of the PostgreSQL database cannot be read: write it as "
             "postgres://user:password@host/name, with special characters percent-encoded."
         ) from error
-    return await _start(url, name, dict(_POSTGRES_ARGUMENTS))
+    hooks = {"init": _check_connection, "reset": _leave_connection}
+    return await _start(url, name, {**_POSTGRES_ARGUMENTS, **hooks})
+
+
+async def _leave_connection(conn: Any) -> None:
+    """Nothing is set, listened to or locked beyond a transaction here, so nothing is reset when a
+    connection goes back to the pool: that spares a round trip for each batch of verdicts."""
+
+
+async def _check_connection(conn: Any) -> None:
+    encoding = conn.get_settings().server_encoding
+    if encoding != "UTF8":
+        raise DatabaseUnusable(
+            f"The PostgreSQL database has the encoding {encoding}, which cannot hold every name "
+            "and text: make one with createdb --encoding=UTF8 --template=template0."
+        )
 
 
 async def _start(url: str, name: str, arguments: dict[str, object]) -> Database:
@@ -158,8 +205,8 @@ async def _start(url: str, name: str, arguments: dict[str, object]) -> Database:
         if not await db.table_exists("verdict"):
             raise ForeignTablesFound("it has a version but no verdicts")
     except BaseException as error:
-        await db.stop()
-        if not isinstance(error, Exception):
+        await close_database(db)
+        if not isinstance(error, Exception) or isinstance(error, DatabaseUnusable):
             raise
         raise DatabaseUnusable(_reason(name, error)) from error
     return db
@@ -189,11 +236,21 @@ def _reason(name: str, error: Exception) -> str:
         return (
             f"The {name} cannot be used ({error}): check its rights and that the disk is not full."
         )
-    text = str(error) or type(error).__name__
-    return (
-        f"The {name} cannot be used ({text}): check that it is running and that the address, "
-        "user and password are right."
-    )
+    return f"The {name} {_postgres_reason(error)}"
+
+
+def _postgres_reason(error: Exception) -> str:
+    text = first_line(error)
+    state = str(getattr(error, "sqlstate", None) or "")
+    if state in _AWAY or isinstance(error, OSError):
+        return f"cannot be reached ({text}): start it, or correct its address."
+    if state.startswith("28"):
+        return f"does not let policybot in ({text}): correct user and password."
+    if state == "3D000":
+        return f"is not there ({text}): make it with createdb, or name another."
+    if state == "42501":
+        return f"cannot be used ({text}): make policybot's user its owner."
+    return f"cannot be used ({text}): check the server, and the address, user and password."
 
 
 def _not_ours(name: str) -> str:

@@ -26,10 +26,14 @@ class Settings:
 
     async def get(self, name: str) -> str | None:
         """The value, or None if it was never set or was removed."""
-        value: str | None = await self._db.fetchval(
-            "SELECT value FROM setting WHERE name = $1", name
-        )
-        return value
+
+        async def read(conn: Connection) -> str | None:
+            value: str | None = await conn.fetchval(
+                "SELECT value FROM setting WHERE name = $1", name
+            )
+            return value
+
+        return await transact(self._db, read)
 
     async def set(self, name: str, value: str) -> None:
         """Set the value, whatever it was."""

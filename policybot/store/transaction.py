@@ -5,23 +5,28 @@ anything but the database.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 import aiosqlite
 from mautrix.util.async_db import Connection, Database, Scheme
+
+from .failure import passes
 
 T = TypeVar("T")
 
 ROWS_AT_ONCE = 500
 """How many rows bulk work reads or writes before it lets others at the database."""
 
-LOCK_PATIENCE_S = 5.0
-_LOCK_PAUSE_S = 0.05
+PATIENCE_S = 5.0
+_PAUSE_S = 0.05
 
 _running: set["asyncio.Task[object]"] = set()
+
+_given_up: "WeakSet[Database]" = WeakSet()
+"""Those that were waited for in vain: until one of them works again, each work is tried once."""
 
 
 async def transact(db: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -29,26 +34,39 @@ async def transact(db: Database, work: Callable[[Connection], Awaitable[T]]) -> 
 
     Cancelling the caller does not cut the transaction: a SQLite transaction that is cancelled
     half way would stay open on the only connection, and swallow what others write later. While
-    another process holds a lock on an SQLite file, this is tried again for a few seconds, so
-    ``work`` may run more than once.
+    another process holds a lock, or a PostgreSQL server restarts, this is tried again for a few
+    seconds. So ``work`` may run more than once, also after a commit whose answer was lost.
     """
     task = asyncio.ensure_future(_patiently(db, work))
     _running.add(task)
-    task.add_done_callback(_running.discard)
+    task.add_done_callback(_ended)
     return await asyncio.shield(task)
+
+
+def _ended(task: "asyncio.Task[object]") -> None:
+    _running.discard(task)
+    # The error is the caller's, if he is still there.
+    if not task.cancelled():
+        task.exception()
 
 
 async def _patiently(db: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + LOCK_PATIENCE_S
+    deadline = loop.time() + (0 if db in _given_up else PATIENCE_S)
     while True:
         try:
             async with transaction(db) as conn:
-                return await work(conn)
-        except sqlite3.OperationalError as error:
-            if not is_locked(error) or loop.time() >= deadline:
+                result = await work(conn)
+        except Exception as error:
+            if not passes(error):
                 raise
-        await asyncio.sleep(_LOCK_PAUSE_S)
+            if loop.time() >= deadline:
+                _given_up.add(db)
+                raise
+        else:
+            _given_up.discard(db)
+            return result
+        await asyncio.sleep(_PAUSE_S)
 
 
 @asynccontextmanager
@@ -69,12 +87,6 @@ async def transaction(db: Database) -> AsyncIterator[Connection]:
 def connection(db: Database) -> AbstractAsyncContextManager[Connection]:
     """A connection for single statements."""
     return cast("AbstractAsyncContextManager[Connection]", db.acquire())
-
-
-def is_locked(error: BaseException) -> bool:
-    """Whether another process holds the SQLite file."""
-    code = getattr(error, "sqlite_errorcode", 0) or 0
-    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 async def fetch_at_once(conn: Connection, sql: str, *args: object) -> list[Any]:

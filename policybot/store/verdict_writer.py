@@ -5,7 +5,6 @@ key. Errors of the database are left to the caller, who may repeat the same batc
 attempt was committed after all, the second finds its rows.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -89,14 +88,6 @@ class VerdictWriter:
         if self._latest is not None:
             return self._latest
         return int(await conn.fetchval("SELECT COALESCE(MAX(number), 0) FROM decision"))
-
-
-def blames_row(error: Exception) -> bool:
-    """Whether the database does not take one of the rows, so that repeating does not help."""
-    if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, OverflowError, UnicodeError)):
-        return True
-    # PostgreSQL: classes "data exception" and "integrity constraint violation".
-    return str(getattr(error, "sqlstate", None) or "")[:2] in ("22", "23")
 
 
 async def _select(conn: Connection, keys: Sequence[bytes]) -> dict[bytes, bool]:

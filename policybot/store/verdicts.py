@@ -16,6 +16,7 @@ from mautrix.util.async_db import Database
 
 from policybot.policy.verdict import Decision
 
+from .failure import blames_row, first_line
 from .refusal_log import REPORTED, RefusalLog
 from .retention import DAY_MS, Retention
 from .verdict_log import (
@@ -25,7 +26,7 @@ from .verdict_log import (
     waiting_verdict,
 )
 from .verdict_queue import VerdictQueue, WaitingVerdict
-from .verdict_writer import VerdictWriter, blames_row
+from .verdict_writer import VerdictWriter
 
 log = logging.getLogger("policybot.store")
 
@@ -184,13 +185,15 @@ class VerdictStore:
             if verdict is not None and verdict.details.moderation_room == moderation_room
         ]
 
-    async def refused_since(self, room_id: str, since_ts: int) -> int:
-        """How many events of the room were refused from that time on (milliseconds)."""
-        return await self._log.refused_since(room_id, since_ts)
-
-    async def dry_run_since(self, room_id: str, since_ts: int) -> int:
-        """How many would have been refused from that time on, but for dry run."""
-        return await self._log.dry_run_since(room_id, since_ts)
+    async def counts_since(self, room_id: str, since_ts: int) -> tuple[int, int] | None:
+        """How many events of the room were refused from that time on (milliseconds), and how many
+        would have been but for dry run; None if the database cannot be read."""
+        try:
+            refused = await self._log.refused_since(room_id, since_ts)
+            return refused, await self._log.dry_run_since(room_id, since_ts)
+        except Exception as error:
+            log.warning("Refusals could not be counted (%s).", first_line(error))
+            return None
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -255,7 +258,8 @@ class VerdictStore:
         blamed = blames_row(error)
         if blamed and len(batch) == 1 and batch[0].decision.details is not None:
             log.error(
-                "The details of a verdict are not stored: the database refuses them (%s).", error
+                "The details of a verdict are not stored: the database refuses them (%s).",
+                first_line(error),
             )
             batch[0].decision = replace(batch[0].decision, details=None)
         self._queue.put_back(batch)
@@ -275,7 +279,7 @@ class VerdictStore:
                 "Verdicts cannot be written to the database (%s: %s); answers are given from "
                 "memory, %d wait, %d were dropped so far.",
                 type(error).__name__,
-                error,
+                first_line(error),
                 len(self._queue),
                 self.dropped,
             )

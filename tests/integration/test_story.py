@@ -1,5 +1,7 @@
 """The whole of it on two real homeservers, in each of the newer room versions."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from policybot.demo import acts
@@ -36,13 +38,29 @@ async def seen_of(watcher: User, room_id: str, sender: User, marker: str) -> lis
     return [body_of(event) for event in events if event["sender"] == sender.user_id]
 
 
-@pytest.mark.parametrize("version", ["10", "11", "12"])
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> Mapping[str, str]:
+    """Where the bot's database is named; nothing is said of SQLite, which is the default."""
+    if request.param == "sqlite":
+        return {}
+    return {"database": request.getfixturevalue("postgres_url")}
+
+
+@pytest.mark.parametrize(
+    ("version", "database"),
+    [("10", "sqlite"), ("11", "sqlite"), ("12", "sqlite"), ("12", "postgres")],
+    indirect=["database"],
+)
 async def test_from_enable_to_disable(
-    network: Network, make_cast: MakeCast, make_bot: MakeBot, version: str
+    network: Network,
+    make_cast: MakeCast,
+    make_bot: MakeBot,
+    version: str,
+    database: Mapping[str, str],
 ) -> None:
     cast = await make_cast(room_version=version)
     room = cast.lounge
-    bot = await make_bot(cast, start=False, reports=REPORTS)
+    bot = await make_bot(cast, start=False, reports=REPORTS, standalone=database)
     await acts.start_bot(bot, cast)
     await acts.enable(cast)
     create = await cast.visitor.state_event(room, "m.room.create")

@@ -1,4 +1,4 @@
-"""A database for each test. Another kind is one more parameter here."""
+"""A database for each test, which runs once on SQLite and once on PostgreSQL."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,15 +13,26 @@ from policybot.store.verdicts import VerdictStore
 from .samples import Clock
 
 
-@pytest.fixture(params=["sqlite"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests that ask for ``sqlite_file`` are about SQLite alone."""
+    if "database_url" in metafunc.fixturenames:
+        kinds = ["sqlite"] if "sqlite_file" in metafunc.fixturenames else ["sqlite", "postgres"]
+        metafunc.parametrize("database_url", kinds, indirect=True)
+
+
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    assert request.param == "sqlite"
-    return f"sqlite://{tmp_path}/policybot.db"
+    """The address of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite://{tmp_path}/policybot.db"
+    url: str = request.getfixturevalue("postgres_url")
+    # As short as the time that SQLite waits for a lock, so that a lock makes statements fail.
+    return f"{url}&lock_timeout=100ms"
 
 
 @pytest.fixture
 def sqlite_file(database_url: str) -> Path:
-    """The database's file; the test is about SQLite alone."""
+    """The database's file."""
     return Path(database_url.removeprefix("sqlite://"))
 
 

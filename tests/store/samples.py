@@ -6,8 +6,9 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
 
 from policybot.policy.rule import Recommendation, Rule, RuleKind
 from policybot.policy.verdict import Decision, Details, Ground
@@ -83,12 +84,29 @@ def exemption(name: object, **details: Any) -> Decision:
 
 
 @asynccontextmanager
-async def locked(path: Path) -> AsyncIterator[None]:
-    """Another process's connection that holds the SQLite file against writing."""
+async def locked(url: str) -> AsyncIterator[None]:
+    """Another process's connection that holds the database against writing; it can be read."""
+    if url.startswith("postgres:"):
+        async with locked_tables(url, "SHARE"):
+            yield
+        return
+    path = url.removeprefix("sqlite://")
     with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as conn:
         await eventually(lambda: _begin(conn))
         yield
         conn.execute("ROLLBACK")
+
+
+@asynccontextmanager
+async def locked_tables(url: str, mode: str) -> AsyncIterator[None]:
+    """Another connection to PostgreSQL that holds tables in the given mode."""
+    conn = await asyncpg.connect(url, server_settings={"lock_timeout": "0"})
+    try:
+        async with conn.transaction():
+            await conn.execute(f"LOCK TABLE verdict, decision, setting IN {mode} MODE")
+            yield
+    finally:
+        await conn.close()
 
 
 def _begin(conn: sqlite3.Connection) -> bool:

@@ -184,12 +184,12 @@ async def test_interrupted_first_start_is_continued(tmp_path: Path) -> None:
 
 
 async def test_locked_file(
-    sqlite_file: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str, sqlite_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "_LOCK_PATIENCE_S", 0.1)
     async with opened(database_url):
         pass
-    async with locked(sqlite_file):
+    async with locked(database_url):
         assert "in use by another process" in await refused(database_url)
     async with opened(database_url):
         pass

@@ -1,16 +1,17 @@
 """Transactions: never cut in half, patient with locks."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from mautrix.util.async_db import Connection, Database
 
+from policybot.store import transaction
 from policybot.store.settings import Settings
 from policybot.store.transaction import storable, transact
 
 from .samples import locked
 
+DEADLINE_S = 20.0
 INSERT = "INSERT INTO setting (name, value) VALUES ($1, $2)"
 
 
@@ -101,9 +102,9 @@ async def test_cancelled_transaction_is_rolled_back(db: Database) -> None:
     assert await names(db) == {"second"}
 
 
-async def test_waits_for_a_lock_to_go(db: Database, sqlite_file: Path) -> None:
+async def test_waits_for_a_lock_to_go(db: Database, database_url: str) -> None:
     settings = Settings(db)
-    async with locked(sqlite_file):
+    async with locked(database_url):
         writing = asyncio.create_task(settings.set("name", "value"))
         # Longer than a single attempt.
         await asyncio.wait({writing}, timeout=0.3)
@@ -112,6 +113,34 @@ async def test_waits_for_a_lock_to_go(db: Database, sqlite_file: Path) -> None:
         assert await settings.get("name") is None
     await writing
     assert await settings.get("name") == "value"
+
+
+async def test_a_lock_that_stays_is_waited_for_only_once(
+    db: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = 0
+
+    async def work(conn: Connection) -> None:
+        nonlocal attempts
+        attempts += 1
+        await conn.execute(INSERT, "name", "")
+
+    async with locked(database_url):
+        monkeypatch.setattr(transaction, "PATIENCE_S", 0.3)
+        with pytest.raises(Exception, match="lock"):
+            await transact(db, work)
+        first = attempts
+        with pytest.raises(Exception, match="lock"):
+            await transact(db, work)
+        assert first > 1 and attempts == first + 1
+    await transact(db, work)
+    # Now there is patience again.
+    monkeypatch.setattr(transaction, "PATIENCE_S", DEADLINE_S)
+    async with locked(database_url):
+        writing = asyncio.create_task(Settings(db).set("name", "new"))
+        await asyncio.wait({writing}, timeout=0.3)
+        assert not writing.done()
+    await writing
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from policybot.policy.verdict import Decision, Ground, reference_code
 from policybot.store.verdict_log import VerdictLog, normal_reference
 from policybot.store.verdict_writer import VerdictWriter
 
+from ..protocol.events import steady
 from .samples import (
     MODS,
     ROOM,
@@ -143,6 +144,7 @@ async def test_no_question_reads_a_whole_table(db: Database, query: str) -> None
 
 
 @pytest.mark.parametrize("typed", ["{}", " {} ", "{}\n"])
+@steady(100)
 @given(st.binary(min_size=32, max_size=32))
 def test_reference_codes_as_people_type_them(typed: str, digest: bytes) -> None:
     code = reference_code(digest)

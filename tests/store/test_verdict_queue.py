@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from policybot.policy.verdict import Decision
 from policybot.store.verdict_queue import VerdictQueue, WaitingVerdict
 
+from ..protocol.events import steady
 from .samples import accept, dry_run_hit, key, refusal
 
 
@@ -95,6 +96,7 @@ async def test_giving_up_cancels_all() -> None:
     assert len(queue) == 0
 
 
+@steady(100)
 @given(
     st.lists(
         st.tuples(st.sampled_from("axtsp"), st.integers(0, 12)),

@@ -1,6 +1,5 @@
 """Batches: the first verdict stands, and numbers have no gaps."""
 
-import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -10,7 +9,7 @@ from mautrix.util.async_db import Database
 from policybot.policy.verdict import Decision
 from policybot.store.refusal_log import RefusalLog
 from policybot.store.verdict_log import VerdictLog
-from policybot.store.verdict_writer import VerdictWriter, blames_row
+from policybot.store.verdict_writer import VerdictWriter
 
 from .samples import MODS, dry_run_hit, key, refusal
 
@@ -96,21 +95,3 @@ async def test_texts_are_kept_only_if_wished(db: Database) -> None:
     await VerdictWriter(db, keep_text=False).write_decisions([refusal(1, text="secret")], DAY)
     (verdict,) = await VerdictLog(db).find_by_event("$1", MODS)
     assert verdict.details.text is None
-
-
-@pytest.mark.parametrize(
-    ("error", "blamed"),
-    [
-        (sqlite3.IntegrityError(), True),
-        (OverflowError(), True),
-        (UnicodeEncodeError("utf-8", "x", 0, 1, "no"), True),
-        (sqlite3.OperationalError("database is locked"), False),
-        (sqlite3.OperationalError("database or disk is full"), False),
-        (sqlite3.DatabaseError("database disk image is malformed"), False),
-        (ValueError("Connection closed"), False),
-        (ConnectionError(), False),
-        (RuntimeError("database pool has been stopped"), False),
-    ],
-)
-def test_whose_fault_it_is(error: Exception, blamed: bool) -> None:
-    assert blames_row(error) is blamed

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from mautrix.util.async_db import Database
+from mautrix.util.async_db import Database, Scheme
 
 from policybot.policy.verdict import Decision, reference_code
 from policybot.store.database import open_database
@@ -159,9 +160,9 @@ async def test_cancelling_those_who_wait_does_not_hurt(store: VerdictStore, db: 
 
 @pytest.mark.parametrize("decision", [accept(1), refusal(1)])
 async def test_a_locked_database(
-    store: VerdictStore, db: Database, sqlite_file: Path, decision: Decision
+    store: VerdictStore, db: Database, database_url: str, decision: Decision
 ) -> None:
-    async with locked(sqlite_file):
+    async with locked(database_url):
         future = store.submit(decision)
         await eventually(lambda: store.failing)
         assert not future.done()
@@ -172,11 +173,11 @@ async def test_a_locked_database(
 
 
 async def test_old_verdicts_are_read_while_the_database_is_locked(
-    store: VerdictStore, sqlite_file: Path
+    store: VerdictStore, database_url: str
 ) -> None:
     await result_of(store.submit(refusal("old")))
     await result_of(store.submit(refusal("older")))
-    async with locked(sqlite_file):
+    async with locked(database_url):
         # The first attempt to write fails and looks up; later ones look up at once.
         assert await result_of(store.submit(accept("old"))) is False
         assert store.failing
@@ -190,11 +191,11 @@ async def test_old_verdicts_are_read_while_the_database_is_locked(
 
 
 async def test_nothing_is_lost_and_the_order_stays(
-    store: VerdictStore, db: Database, sqlite_file: Path
+    store: VerdictStore, db: Database, database_url: str
 ) -> None:
     futures = []
     for burst in range(3):
-        async with locked(sqlite_file):
+        async with locked(database_url):
             for number in range(burst * 700, (burst + 1) * 700):
                 futures.append(store.submit(refusal(number)))
                 futures.append(store.submit(accept(-number - 1)))
@@ -207,10 +208,10 @@ async def test_nothing_is_lost_and_the_order_stays(
 
 
 async def test_failures_are_logged_once_and_so_is_the_end(
-    store: VerdictStore, sqlite_file: Path, caplog: pytest.LogCaptureFixture
+    store: VerdictStore, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "policybot.store"):
-        async with locked(sqlite_file):
+        async with locked(database_url):
             future = store.submit(accept(1))
             await eventually(lambda: store.failing)
             another = store.submit(accept(2))
@@ -219,7 +220,7 @@ async def test_failures_are_logged_once_and_so_is_the_end(
         await result_of(another)
         await eventually(lambda: not store.failing)
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
-    assert "locked" in caplog.text
+    assert "lock" in caplog.text
     assert "can be written again" in caplog.text
 
 
@@ -227,7 +228,9 @@ async def test_a_database_that_cannot_be_read_counts_as_nothing_stored(
     store: VerdictStore, db: Database
 ) -> None:
     await db.execute("ALTER TABLE verdict RENAME TO elsewhere")
+    await db.execute("ALTER TABLE decision RENAME TO elsewhere_too")
     future = store.submit(accept(1))
+    assert await store.counts_since(ROOM, NOW) is None
     await eventually(lambda: store.failing)
     assert await result_of(store.submit(Decision(key(2), False), keep=False)) is False
     assert not future.done()
@@ -260,11 +263,13 @@ async def test_a_full_disk(store: VerdictStore, db: Database, sqlite_file: Path)
 
 
 async def test_details_that_the_database_refuses_do_not_stop_the_rest(
-    store: VerdictStore, db: Database, sqlite_file: Path
+    store: VerdictStore, db: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     await db.execute(
         """CREATE TRIGGER picky BEFORE INSERT ON decision WHEN NEW.event_id LIKE '_37'
         BEGIN SELECT RAISE(ABORT, 'no'); END"""
+        if db.scheme is Scheme.SQLITE
+        else "ALTER TABLE decision ADD CONSTRAINT picky CHECK (event_id NOT LIKE '_37')"
     )
     futures = [store.submit(refusal(number)) for number in range(100)]
     await asyncio.wait(futures)
@@ -273,6 +278,8 @@ async def test_details_that_the_database_refuses_do_not_stop_the_rest(
     assert await reported(db) == [f"${number}" for number in range(100) if number != 37]
     assert await result_of(store.submit(accept("next"))) is True
     assert not store.failing
+    assert "the database refuses them" in caplog.text
+    assert "buy this" not in caplog.text
 
 
 @pytest_asyncio.fixture
@@ -284,10 +291,10 @@ async def small_store(db: Database, clock: Clock) -> AsyncIterator[VerdictStore]
 
 
 async def test_beyond_the_limit_the_oldest_accepts_go(
-    small_store: VerdictStore, db: Database, sqlite_file: Path
+    small_store: VerdictStore, db: Database, database_url: str
 ) -> None:
     store = small_store
-    async with locked(sqlite_file):
+    async with locked(database_url):
         first = store.submit(accept("first"))
         await eventually(lambda: store.failing)
         refusals = [store.submit(refusal(number)) for number in range(5)]
@@ -300,6 +307,38 @@ async def test_beyond_the_limit_the_oldest_accepts_go(
     assert await reported(db) == [f"${number}" for number in range(5)]
     assert not accepts[-1].cancelled()
     assert len(await stored(db)) == 26 - store.dropped
+
+
+async def test_two_processes_on_one_database(database_url: str, clock: Clock) -> None:
+    """A mistake; but each event still has one verdict, and no refusal is lost."""
+    keys = list(range(400))
+    async with AsyncExitStack() as stack:
+        stores = []
+        for _ in range(2):
+            db = await open_database(database_url)
+            stack.push_async_callback(db.stop)
+            store = VerdictStore(db, clock=clock, chunk=20)
+            await store.start()
+            stack.push_async_callback(store.stop)
+            stores.append(store)
+        answers: list[list[asyncio.Future[bool]]] = [[], []]
+        for number in keys:
+            answers[0].append(stores[0].submit(refusal(number) if number % 2 else accept(number)))
+            other = keys[-1 - number]
+            answers[1].append(stores[1].submit(accept(other) if other % 2 else refusal(other)))
+            await asyncio.sleep(0)
+        async with asyncio.timeout(60):
+            await asyncio.wait([*answers[0], *answers[1]])
+        verdicts = [future.result() for future in answers[0]]
+        assert verdicts == [future.result() for future in reversed(answers[1])]
+        assert set(await reported(db)) == {f"${n}" for n in keys if not verdicts[n]}
+
+
+async def test_a_number_that_another_process_took(store: VerdictStore, db: Database) -> None:
+    await result_of(store.submit(refusal(1)))
+    await VerdictWriter(db, keep_text=True).write_decisions([refusal(2)], 20_000)
+    assert await result_of(store.submit(refusal(3))) is False
+    assert await reported(db) == ["$1", "$2", "$3"]
 
 
 # -- the end -------------------------------------------------------------------------------------
@@ -317,11 +356,11 @@ async def test_stop_writes_what_waits(db: Database, clock: Clock) -> None:
 
 
 async def test_stop_says_how_many_could_not_be_written(
-    db: Database, clock: Clock, sqlite_file: Path
+    db: Database, clock: Clock, database_url: str
 ) -> None:
     store = VerdictStore(db, clock=clock)
     await store.start()
-    async with locked(sqlite_file):
+    async with locked(database_url):
         futures = [store.submit(accept(number)) for number in range(7)]
         await eventually(lambda: store.failing)
         assert await store.stop(timeout_s=0.1) == 7
@@ -329,10 +368,10 @@ async def test_stop_says_how_many_could_not_be_written(
     assert await stored(db) == {}
 
 
-async def test_stop_waits_for_a_lock_to_go(db: Database, clock: Clock, sqlite_file: Path) -> None:
+async def test_stop_waits_for_a_lock_to_go(db: Database, clock: Clock, database_url: str) -> None:
     store = VerdictStore(db, clock=clock)
     await store.start()
-    async with locked(sqlite_file):
+    async with locked(database_url):
         future = store.submit(refusal(1))
         await eventually(lambda: store.failing)
         stopping = asyncio.create_task(store.stop(timeout_s=20))
@@ -415,10 +454,10 @@ async def test_the_reporter_is_woken_after_the_commit(store: VerdictStore, db: D
 
 
 async def test_finding_what_is_stored_and_what_waits(
-    store: VerdictStore, sqlite_file: Path
+    store: VerdictStore, database_url: str
 ) -> None:
     await result_of(store.submit(refusal(1)))
-    async with locked(sqlite_file):
+    async with locked(database_url):
         future = store.submit(refusal(2))
         await eventually(lambda: store.failing)
         for number, expected in ((1, 1), (2, 0)):
@@ -434,7 +473,7 @@ async def test_finding_what_is_stored_and_what_waits(
             assert await store.find_by_event(f"${number}", "!others:example.org") == []
     await result_of(future)
     assert await store.refusals.latest_number() == 2
-    assert await store.refused_since(ROOM, NOW) == 2
+    assert await store.counts_since(ROOM, NOW) == (2, 0)
 
 
 async def test_pruned_events_are_judged_anew(

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from policybot.protocol.signing import SigningKey, sign_json
 
-from .fake_room import Clock, FakeRoom, JsonObject, hash_id
+from .fake_room import EPOCH_MS, Clock, FakeRoom, JsonObject, hash_id
 from .fake_sync import rooms_since
 from .fault import Fault, Request
 from .send_limit import SendLimit
@@ -37,10 +37,11 @@ class _MatrixError(Exception):
 class FakeHomeserver:
     """Use as an async context manager; ``url`` is where it listens on loopback.
 
-    Whoever logs in gets an account; ``token(user_id)`` gives one at once.
+    Whoever logs in gets an account; ``token(user_id)`` gives one at once. ``epoch_ms`` is the
+    time of its first event.
     """
 
-    def __init__(self, name: str = "example.org") -> None:
+    def __init__(self, name: str = "example.org", *, epoch_ms: int = EPOCH_MS) -> None:
         self.name = name
         self.rooms: dict[str, FakeRoom] = {}
         self.aliases: dict[str, str] = {}
@@ -52,7 +53,7 @@ class FakeHomeserver:
         self.encrypts_new_rooms = False
         self.send_limit: SendLimit | None = None
         self.url = ""
-        self._clock = Clock()
+        self._clock = Clock(epoch_ms)
         self._tokens: dict[str, tuple[str, str]] = {}
         self._transactions: dict[tuple[str, str], str] = {}
         self._filters: dict[str, JsonObject] = {}
@@ -197,6 +198,11 @@ class FakeHomeserver:
                 else:
                     contents[event["event_id"]] = event["content"]
         return list(contents.values())
+
+    @property
+    def epoch_ms(self) -> int:
+        """The time of the first event."""
+        return self._clock.epoch_ms
 
     @property
     def position(self) -> int:

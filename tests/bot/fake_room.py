@@ -15,7 +15,8 @@ EPOCH_MS = 1_800_000_000_000
 class Clock:
     """Counts events over all rooms of a homeserver: position in the stream, ID and time."""
 
-    def __init__(self) -> None:
+    def __init__(self, epoch_ms: int = EPOCH_MS) -> None:
+        self.epoch_ms = epoch_ms
         self.position = 0
 
     def tick(self) -> int:
@@ -53,7 +54,7 @@ class FakeRoom:
             "content": content,
             "event_id": hash_id("$", f"{self.room_id} {position}"),
             "room_id": self.room_id,
-            "origin_server_ts": EPOCH_MS + 1000 * position,
+            "origin_server_ts": self.clock.epoch_ms + 1000 * position,
         }
         if state_key is not None:
             event["state_key"] = state_key

@@ -76,7 +76,7 @@ class Moderated:
             },
             "reports": {"first_delay": 0, "interval": 0},
         }
-        self.other = OtherServer("spam.example", NAME)
+        self.other = OtherServer("spam.example", NAME, epoch_ms=homeserver.epoch_ms)
         homeserver.key_documents["spam.example"] = self.other.key_document()
         self.app: App
         self._client: MatrixClient
@@ -270,11 +270,11 @@ class Moderated:
         """Let another server ask about a message."""
         version = self.homeserver.rooms[room_id].version
         event = self.other.message(room_id, sender, version=version, **fields)
-        return await self.other.ask(self._listener.url, event, version=version)
+        return await self.other.ask(self.front.behind, event, version=version)
 
     async def asked_about(self, events: Sequence[JsonObject]) -> list[SignAnswer]:
         """Let another server ask about these events, one after the other."""
-        return [await self.other.ask(self._listener.url, event) for event in events]
+        return [await self.other.ask(self.front.behind, event) for event in events]
 
 
 BARRIER = "(barrier)"

@@ -21,11 +21,12 @@ MONTH_MS = 30 * 24 * 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class SignAnswer:
-    """What the policy server answered about one event."""
+    """What the policy server answered about one event; ``kept`` says where the verdict is."""
 
     status: int
     body: JsonObject
     event_id: str
+    kept: str | None = None
 
     @property
     def signed(self) -> bool:
@@ -33,10 +34,11 @@ class SignAnswer:
 
 
 class OtherServer:
-    """A server by name and key. ``url`` is where the policy server listens."""
+    """A server by name and key. ``epoch_ms`` is about when it signs."""
 
-    def __init__(self, name: str, policy_server: str) -> None:
+    def __init__(self, name: str, policy_server: str, *, epoch_ms: int = EPOCH_MS) -> None:
         self.name = name
+        self.epoch_ms = epoch_ms
         self._policy_server = policy_server
         self._key = SigningKey.generate()
         self._depth = 0
@@ -47,7 +49,7 @@ class OtherServer:
             "server_name": self.name,
             "verify_keys": {KEY_ID: {"key": self._key.public_key}},
             "old_verify_keys": {},
-            "valid_until_ts": EPOCH_MS + MONTH_MS,
+            "valid_until_ts": self.epoch_ms + MONTH_MS,
         }
         return sign_json(document, self.name, KEY_ID, self._key)
 
@@ -62,7 +64,7 @@ class OtherServer:
             "auth_events": [],
             "prev_events": [],
             "depth": self._depth,
-            "origin_server_ts": EPOCH_MS + 3_600_000,
+            "origin_server_ts": self.epoch_ms + 3_600_000,
             "room_id": room_id,
             "sender": sender,
             **fields,
@@ -83,4 +85,9 @@ class OtherServer:
             body = json.dumps(event).encode()
             async with session.post(url + SIGN, data=body, headers=headers) as response:
                 answer = await response.json()
-                return SignAnswer(response.status, answer, event_id(event, room_version(version)))
+                return SignAnswer(
+                    response.status,
+                    answer,
+                    event_id(event, room_version(version)),
+                    response.headers.get("Policybot-Verdict"),
+                )

@@ -1,0 +1,38 @@
+"""Runs `policybot run` again and again, each a process of its own, without loading Python anew.
+
+It reads a configuration and a log file from each line of its input, forks, and carries out the
+command in the child. It prints the child's process ID, and when the child has ended how.
+"""
+
+import json
+import os
+import sys
+
+import uvloop  # noqa: F401
+
+from policybot import app, standalone  # noqa: F401
+from policybot.cli import main
+
+
+def carry_out(config: str, log: str) -> None:
+    """Be the command; does not return."""
+    code = 70
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        code = main(["run", "-c", config])
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+for line in iter(sys.stdin.readline, ""):
+    config, log = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        os.close(0)
+        carry_out(config, log)
+    print(pid, flush=True)
+    _, status = os.waitpid(pid, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)

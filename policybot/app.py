@@ -33,6 +33,7 @@ from .protocol.identifier import server_of
 from .protocol.policy_event import PolicyServer
 from .protocol.signing import InvalidKey, SigningKey
 from .room_checks import EndpointProbe, NotaryKeys
+from .store.commands import CommandTable
 from .store.exemptions import ExemptionTable
 from .store.report_cursor import ReportCursorTable
 from .store.rooms import ModerationRoomTable, RoomTable
@@ -186,6 +187,7 @@ class App:
             subscriptions=SubscriptionTable(self._database),
             exemptions=ExemptionTable(self._database),
             cursors=ReportCursorTable(self._database),
+            commands=CommandTable(self._database),
             verdicts=self._verdicts,
         )
         return Chat(

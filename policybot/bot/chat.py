@@ -37,6 +37,7 @@ from .rule_outcome import RuleOutcome
 from .status import Condition, RefusalCounts, StatusCommand
 from .subscriptions import SubscriptionTable
 from .sync import SyncBatch
+from .unanswered import CommandTable, Unanswered
 from .unfinished import UnfinishedWishes
 from .updates import Updates
 from .verdict_commands import VerdictCommands, VerdictLog
@@ -61,6 +62,7 @@ class Tables:
     subscriptions: SubscriptionTable
     exemptions: ExemptionTable
     cursors: CursorTable
+    commands: CommandTable
     verdicts: Verdicts
 
 
@@ -226,10 +228,12 @@ class Chat:
             keep_text_ms=settings.keep_text_ms,
             clock=clock,
         )
+        self._unanswered = Unanswered(tables.commands, self.notices, clock=clock)
         self._commands = Commands(
             client,
             self.moderation_rooms,
             self.notices,
+            self._unanswered,
             {
                 "enable": room_commands.enable,
                 "disable": room_commands.disable,
@@ -268,6 +272,7 @@ class Chat:
             survey,
             unfinished,
             self._updates,
+            self._commands,
             self.reports,
             self.notices,
             pace.care,
@@ -280,6 +285,7 @@ class Chat:
         await self.protected_rooms.load()
         await self.lists.load()
         await self.reports.load()
+        await self._unanswered.load()
 
     def work(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What is to run for ever in the background, by name, once the client is logged in; it

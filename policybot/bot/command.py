@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -19,6 +19,8 @@ _MARKDOWN_LINK = re.compile(r"\[[^\[\]\n]*\]\(<?((?:https://matrix\.to/#/|matrix
 class Command:
     """One command: its words, flags such as ``replace``, options such as ``list``, free text.
 
+    ``text`` is the whole of it as it was given.
+
     ``agreed`` is None as a command is given. After a yes to the question that it raised it tells
     how many people the question said it would hit.
     """
@@ -29,6 +31,7 @@ class Command:
     options: Mapping[str, str]
     rest: str
     agreed: int | None = None
+    text: str = field(default="", compare=False)
 
 
 def parse_command(body: str, prefix: str) -> Command | None:
@@ -52,7 +55,7 @@ def parse_command(body: str, prefix: str) -> Command | None:
     form = COMMAND_FORMS.get(name)
     if form is None:
         raise CommandError(f"I do not know that command. What I know: {prefix} help")
-    return _parse_words(form, words[1:], prefix)
+    return replace(_parse_words(form, words[1:], prefix), text=body)
 
 
 def _parse_words(form: CommandForm, words: list[str], prefix: str) -> Command:

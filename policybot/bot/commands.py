@@ -1,29 +1,32 @@
 """From a message in a moderation room to one reply.
 
-Commands of one room are carried out one after the other, in the order in which they came, and at
-most once: the sync position is stored before they are. What was sent while the bot was away is
-carried out if it is younger than five minutes; the rest is listed in one notice.
+Commands of one room are carried out one after the other, in the order in which they came, and
+once: the sync position is stored before they are. What was sent while the bot was away is carried
+out if it is younger than five minutes; the rest is listed in one notice. What the process ended in
+is carried out once more, see `unanswered`.
 """
 
 import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from policybot.policy.records import CommandRecord
 from policybot.protocol.canonical_json import JsonObject
 
 from .client import HomeserverAway, MatrixClient, Refused
 from .command import Command, message_text, parse_command
-from .errors import CommandError
+from .errors import CommandError, NotStored
 from .help import help_command
 from .moderation_rooms import ModerationRooms, OpenRoom
 from .notices import Notices
 from .question import QUESTION_FIELD, YES, Question, Questions, agreed_event
+from .raw_event import age_ms
 from .reply import Reply
+from .unanswered import MAX_AGE_MS, Unanswered, tell_missed
 
-MAX_AGE_MS = 5 * 60 * 1000
 MAX_WAITING = 50
 MAX_SEEN = 10_000
 OPEN_ROOM_PAUSE_MS = 60 * 1000
@@ -48,6 +51,15 @@ class _Asked:
     command: Command | CommandError | None
     reply_to: str
     came_ms: int
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def records(self, room_id: str) -> tuple[CommandRecord, ...]:
+        """What is to be kept until it is answered: itself, if it changes something."""
+        command = self.command
+        if not isinstance(command, Command) or not command.form.changes:
+            return ()
+        origin = (self.event_id, room_id, self.sender, command.text, self.came_ms, self.reply_to)
+        return (CommandRecord(*origin, command.agreed),)
 
 
 class Commands:
@@ -58,6 +70,7 @@ class Commands:
         client: MatrixClient,
         moderation_rooms: ModerationRooms,
         notices: Notices,
+        unanswered: Unanswered,
         handlers: Mapping[str, CommandHandler],
         *,
         bot_user_id: str,
@@ -68,6 +81,7 @@ class Commands:
         self._client = client
         self._moderation_rooms = moderation_rooms
         self._notices = notices
+        self._unanswered = unanswered
         self._handlers = {**handlers, "help": help_command}
         self._bot_user_id = bot_user_id
         self._prefix = prefix
@@ -77,9 +91,9 @@ class Commands:
         self._queues: dict[str, asyncio.Queue[_Asked]] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._seen: dict[str, None] = {}
-        self._closed_until: dict[str, int] = {}
+        self._closed_told: dict[str, int] = {}
 
-    def take(self, room_id: str, events: tuple[JsonObject, ...], *, entered: bool) -> None:
+    async def take(self, room_id: str, events: tuple[JsonObject, ...], *, entered: bool) -> None:
         """Queue the commands, and the answers to questions, among the events of a room that is a
         moderation room.
 
@@ -89,21 +103,26 @@ class Commands:
         if room_id not in self._moderation_rooms.ids():
             return
         missed: list[str] = []
+        taken: list[_Asked] = []
         for event in events:
             asked = self._parse(event)
             if asked is None or asked.event_id in self._seen:
                 continue
             self._remember(asked.event_id)
-            sent = event.get("origin_server_ts")
-            old = isinstance(sent, int) and asked.came_ms - sent > MAX_AGE_MS
+            old = age_ms(event, asked.came_ms) > MAX_AGE_MS
             if old and asked.command is not None:
                 missed.append(str(event["content"].get("body")))
             elif old and entered:
                 pass  # a yes of long ago
-            elif not self._queue(room_id, asked):
-                log.warning("Too many commands wait in %s; one is not carried out.", room_id)
+            else:
+                taken.append(asked)
+        await self._unanswered.add(r for asked in taken for r in asked.records(room_id))
+        crowd = [asked.event_id for asked in taken if not self._queue(room_id, asked)]
+        if crowd:
+            log.warning("Too many commands wait in %s; %d are dropped.", room_id, len(crowd))
+            await self._unanswered.remove(crowd)
         if missed and not entered:
-            self._tell_missed(room_id, missed)
+            tell_missed(self._notices, room_id, missed)
 
     def _remember(self, event_id: str) -> None:
         """Note a command: a sync that begins anew brings it again."""
@@ -122,14 +141,19 @@ class Commands:
         text = message_text(event["content"]) if event["type"] == "m.room.message" else None
         if text is None:
             return None
+        return self._asked(CommandRecord(event_id, "", sender, text, self._clock(), event_id))
+
+    def _asked(self, record: CommandRecord) -> _Asked | None:
         command: Command | CommandError | None
         try:
-            command = parse_command(text, self._prefix)
+            command = parse_command(record.text, self._prefix)
         except CommandError as error:
             command = error
+        if isinstance(command, Command):
+            command = replace(command, agreed=record.agreed)
         if command is None:
             return None
-        return _Asked(event_id, sender, command, event_id, self._clock())
+        return _Asked(record.event_id, record.sender, command, record.reply_to, record.taken_ts)
 
     def _queue(self, room_id: str, asked: _Asked) -> bool:
         queue = self._queues.get(room_id)
@@ -143,20 +167,20 @@ class Commands:
             return False
         return True
 
-    def _tell_missed(self, room_id: str, missed: list[str]) -> None:
-        notice = Reply.problem(
-            "I was away. These commands are older than five minutes, so I did not carry them out; "
-            "repeat what you still want:"
-        )
-        for body in missed[:10]:
-            notice.item().code(body)
-        if len(missed) > 10:
-            notice.item().text(f"and {len(missed) - 10} more")
-        self._notices.tell(room_id, notice)
+    async def resume(self) -> list[asyncio.Event]:
+        """Take once more what the last run of the process did not answer, before anything new;
+        each event is set when one of these is answered. The moderation rooms are known by now."""
+        resumed = []
+        for record in await self._unanswered.left_over(self._moderation_rooms.ids()):
+            asked = self._asked(record)
+            if asked is not None and self._queue(record.room_id, asked):
+                self._remember(record.event_id)
+                resumed.append(asked.answered)
+        return resumed
 
     async def stop(self) -> None:
         """End the workers; a command that is being carried out is broken off between two steps,
-        and what was wished is carried on with at the next start."""
+        and carried out once more at the next start."""
         for task in self._workers:
             task.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
@@ -174,6 +198,7 @@ class Commands:
                     if command is None:
                         continue
                     asked = replace(asked, command=command)
+                    await self._unanswered.add(asked.records(room_id))
                 reply = await self._reply(room_id, asked)
                 if isinstance(reply, Question):
                     await self._ask(room_id, asked, reply)
@@ -181,6 +206,8 @@ class Commands:
                     await self._send(room_id, asked, reply)
             except Exception:
                 log.exception("Replying to a command in %s failed.", room_id)
+            await self._unanswered.remove([asked.event_id])
+            asked.answered.set()
 
     async def _reply(self, room_id: str, asked: _Asked) -> Reply | Question | None:
         waiting = asyncio.create_task(self._acknowledge(room_id, asked.reply_to))
@@ -189,13 +216,18 @@ class Commands:
         except OpenRoom as error:
             # Anybody can come and make the bot talk there, so it says this once a minute.
             now = self._clock()
-            if now < self._closed_until.get(room_id, 0):
+            # A clock that was set back must not silence it for long.
+            if 0 <= now - self._closed_told.get(room_id, -OPEN_ROOM_PAUSE_MS) < OPEN_ROOM_PAUSE_MS:
                 return None
-            self._closed_until[room_id] = now + OPEN_ROOM_PAUSE_MS
+            self._closed_told[room_id] = now
             return Reply.refused(error.text)
         except CommandError as error:
             reply = Reply.refused(error.text)
             return reply.json(error.paste) if error.paste is not None else reply
+        except NotStored as error:
+            return Reply.refused("My database does not take it (").name(str(error), 200).text(
+                "), so I changed nothing. The operator has to look at it; then try again."
+            )
         except HomeserverAway as error:
             return Reply.refused("Your homeserver does not answer (").name(str(error), 200).text(
                 "). Look with "
@@ -279,5 +311,7 @@ class Commands:
                 if pause is None:
                     break
                 await asyncio.sleep(pause)
-        log.warning("A reply in %s could not be sent.", room_id)
+        log.warning("A reply in %s could not be sent yet.", room_id)
+        if not extra:
+            self._notices.tell(room_id, reply)
         return None

@@ -1,5 +1,6 @@
 """Rules that the bot writes: the moderation room's own list, and ban and unban in lists."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -49,6 +50,7 @@ class ListEditor:
         self._moderation_rooms = moderation_rooms
         self._bot_user_id = bot_user_id
         self._clock = clock
+        self._own_locks: dict[str, asyncio.Lock] = {}
 
     # -- guards ----------------------------------------------------------------------------------
 
@@ -82,6 +84,14 @@ class ListEditor:
 
         The flag tells whether it was made now.
         """
+        async with self._own_lock(moderation_room):
+            return await self._own_list(moderation_room)
+
+    def _own_lock(self, moderation_room: str) -> asyncio.Lock:
+        """At start the list is also looked for; it must not be taken up or made twice."""
+        return self._own_locks.setdefault(moderation_room, asyncio.Lock())
+
+    async def _own_list(self, moderation_room: str) -> tuple[Subscription, bool]:
         for subscription in self._lists.subscriptions.of(moderation_room):
             if subscription.own:
                 return subscription, False
@@ -145,10 +155,11 @@ class ListEditor:
             return
         moderation_room = await self._made_for(room_id)
         for known in self._moderation_rooms.ids():
-            if known == moderation_room and not any(
-                s.own for s in self._lists.subscriptions.of(known)
-            ):
-                await self._adopt(known, room_id)
+            if known != moderation_room:
+                continue
+            async with self._own_lock(known):
+                if not any(s.own for s in self._lists.subscriptions.of(known)):
+                    await self._adopt(known, room_id)
 
     # -- writing ---------------------------------------------------------------------------------
 

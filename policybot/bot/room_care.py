@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass
 
 from .client import HomeserverAway, MatrixClient, Refused, TokenRejected
+from .commands import Commands
 from .errors import CommandError
 from .list_editor import ListEditor
 from .moderation_rooms import ModerationRooms
@@ -44,6 +45,7 @@ class RoomCare:
         survey: RoomSurvey,
         unfinished: UnfinishedWishes,
         updates: Updates,
+        commands: Commands,
         reports: Reports,
         notices: Notices,
         times: CareTimes,
@@ -56,6 +58,7 @@ class RoomCare:
         self._survey = survey
         self._unfinished = unfinished
         self._updates = updates
+        self._commands = commands
         self._reports = reports
         self._notices = notices
         self._times = times
@@ -92,6 +95,7 @@ class RoomCare:
     async def _find(self) -> None:
         await self._moderation_rooms.find()
         joined = set(await self._client.joined_rooms())
+        resumed = await self._commands.resume()
         self._updates.ready(joined)
         for moderation_room in self._moderation_rooms.ids():
             await self.entered(moderation_room)
@@ -107,6 +111,8 @@ class RoomCare:
             await self._survey.release(self._moderation_rooms.ids())
         # Moderation rooms too: they may be protected, and the database may be new.
         await self._survey.compare(joined, lambda room_id: not self._lists.watched(room_id))
+        for answered in resumed:
+            await answered.wait()
         await self._unfinished.settle()
         self._survey.tell_faults()
 

@@ -120,7 +120,7 @@ class Updates:
         if room_id in self._moderation_rooms.ids():
             if new or update.limited or types & _MODERATION_TYPES:
                 self._do(f"read {room_id}", lambda: self._moderation_rooms.refresh(room_id))
-            self._commands.take(room_id, update.timeline, entered=new or batch.since is None)
+            await self._commands.take(room_id, update.timeline, entered=new or batch.since is None)
         if self._lists.watched(room_id):
             if new or update.limited:
                 self.read_list(room_id)

@@ -1,5 +1,5 @@
-"""What is kept of rooms and subscriptions across restarts: values that the bot makes and the store
-saves."""
+"""What is kept of rooms, subscriptions and commands across restarts: values that the bot makes and
+the store saves."""
 
 from dataclasses import dataclass
 
@@ -115,3 +115,23 @@ class RefusalGroup:
     latest: int
     first_ts: int
     last_ts: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRecord:
+    """A command that was taken at ``taken_ts`` (milliseconds since 1970) and not answered yet.
+
+    ``event_id`` gave it, the reply goes to ``reply_to``. After a yes to a question these are the
+    yes and the question, and ``agreed`` is how many people the question said it would hit.
+    ``again`` tells that the process ended while it was carried out, and that it is carried out
+    once more.
+    """
+
+    event_id: str
+    room_id: str
+    sender: str
+    text: str
+    taken_ts: int
+    reply_to: str
+    agreed: int | None = None
+    again: bool = False

@@ -16,6 +16,7 @@ class Setting(StrEnum):
     DEVICE_ID = "device ID"
     SYNC_POSITION = "sync position"
     INSTANCE_ID = "instance ID"
+    COMMANDS = "commands"  # JSON, see commands
 
 
 class Settings:

@@ -91,7 +91,7 @@ class FakeHomeserver:
     def fault(self, method: str, path_part: str, *faults: Fault) -> None:
         """Let the next requests whose decoded path contains ``path_part`` fail, in order."""
         for fault in faults:
-            self._faults.append((method, path_part, fault, [fault.times]))
+            self._faults.append((method, path_part, fault, [fault.times, fault.skip]))
 
     def gate(self, method: str, path_part: str) -> asyncio.Event:
         """Let the next request for a path wait until the event is set."""
@@ -260,6 +260,9 @@ class FakeHomeserver:
         for entry in self._faults:
             method, path_part, fault, left = entry
             if method == request.method and path_part in request.path:
+                if left[1] > 0:
+                    left[1] -= 1
+                    continue
                 left[0] -= 1
                 if left[0] == 0:
                     self._faults.remove(entry)

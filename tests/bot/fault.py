@@ -11,7 +11,7 @@ class Fault:
 
     ``status`` None means no answer at all until the caller gives up. ``body`` None means a
     Matrix error made of ``errcode`` and ``extra``. With ``after_the_deed`` the request is carried
-    out first, and only its answer is lost.
+    out first, and only its answer is lost. ``skip`` requests pass before.
     """
 
     status: int | None = None
@@ -21,6 +21,7 @@ class Fault:
     headers: Mapping[str, str] | None = None
     after_the_deed: bool = False
     times: int = 1
+    skip: int = 0
 
     @classmethod
     def forbidden(cls, times: int = 1) -> "Fault":
@@ -38,9 +39,9 @@ class Fault:
         return cls(502, body="<html>Bad Gateway</html>", times=times)
 
     @classmethod
-    def hang(cls, times: int = 1, *, after_the_deed: bool = False) -> "Fault":
+    def hang(cls, times: int = 1, *, after_the_deed: bool = False, skip: int = 0) -> "Fault":
         """No answer."""
-        return cls(after_the_deed=after_the_deed, times=times)
+        return cls(after_the_deed=after_the_deed, times=times, skip=skip)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,7 @@ async def homeserver() -> AsyncIterator[FakeHomeserver]:
 
 
 @pytest.fixture
-async def live(
-    forker: Forker, homeserver: FakeHomeserver, tmp_path: Path
-) -> AsyncIterator[Live]:
+async def live(forker: Forker, homeserver: FakeHomeserver, tmp_path: Path) -> AsyncIterator[Live]:
     """A bot that is not started yet; what it logged is shown if the test fails."""
     async with PublicFront() as front:
         live = Live(forker, homeserver, front, tmp_path)

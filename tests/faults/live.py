@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,18 @@ from tests.store.samples import eventually
 
 COMMAND = (sys.executable, "-W", "error", "-m", "tests.faults.forker")
 LISTENING = "Listening on "
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A request of a command: the process is killed while it waits for the answer, and the
+    homeserver has ``done`` what was asked for or has not. ``skip`` such requests come before."""
+
+    name: str
+    method: str
+    path_part: str
+    done: bool = False
+    skip: int = 0
 
 
 class Forker:
@@ -130,10 +143,14 @@ class Live(Moderated):
         os.kill(self.pid, signal.SIGKILL)
         assert await self._forker.ended() == -signal.SIGKILL
 
-    async def killed_at(self, method: str, path_part: str, *, after_the_deed: bool) -> None:
-        """Kill the process when its next request for a path has come: before the homeserver does
-        what is asked for, or after it did."""
-        fault = Fault.hang(after_the_deed=after_the_deed)
-        self.homeserver.fault(method, path_part, fault)
+    async def killed_in(self, text: str, step: Step) -> str:
+        """Say a command and kill the process in that step of it; the event ID."""
+        self.homeserver.fault(
+            step.method,
+            step.path_part,
+            Fault.hang(after_the_deed=step.done, skip=step.skip),
+        )
+        event_id = await self.say(text)
         await self.homeserver.wait_for(lambda: self.homeserver.faults_left() == 0)
         await self.kill()
+        return event_id

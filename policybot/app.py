@@ -17,7 +17,6 @@ from . import __version__
 from .bot.chat import Chat, ChatSettings, Pace, Shared, Tables
 from .bot.client import MatrixClient, TokenRejected
 from .bot.moderation_rooms import ModerationRoomSettings
-from .bot.reply import Reply
 from .bot.reports import ReportTimes
 from .bot.status import Condition
 from .bot.sync import SyncBatch
@@ -28,6 +27,7 @@ from .federation.client import HttpClient
 from .federation.direct_keys import DirectKeys
 from .federation.key_ring import KeyRing
 from .federation.notary import Notary
+from .own_faults import OwnFaults
 from .policy.rule_store import RuleStore
 from .protocol.identifier import server_of
 from .protocol.policy_event import PolicyServer
@@ -42,8 +42,6 @@ from .store.server_keys import ServerKeyTable
 from .store.settings import Setting, Settings
 from .store.subscriptions import SubscriptionTable
 from .store.verdicts import VerdictStore
-
-FAULT_NOTICE_INTERVAL_S = 3600.0
 
 log = logging.getLogger("policybot")
 
@@ -90,7 +88,6 @@ class App:
         self._client = client
         self._settings = Settings(database)
         self._since_ts = clock()
-        self._faults_told_at = float("-inf")
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
         self._shared = Shared(rooms={}, moderation_rooms={}, rules=RuleStore())
@@ -126,6 +123,8 @@ class App:
         ours = PolicyServer(name, self._public_key)
         self._chat = self._chat_side(ours, instance_id)
         self._verdicts.on_refusal = self._chat.reports.wake
+        faults = OwnFaults(self._chat, signs=self._config.policy_server.on_failure.value == "sign")
+        self._verdicts.outage.on_change = faults.database
         await self._chat.load()
         await self._keys.load()
         server = self._config.policy_server
@@ -142,7 +141,7 @@ class App:
             contact=server.contact,
             keep_text=self._config.reports.keep_text_ms > 0,
             on_failure=FailureAnswer(server.on_failure.value),
-            on_fault=self._tell_fault,
+            on_fault=faults.not_judged,
         )
         self.routes = PolicyRoutes(
             self._use_case, name=name, public_key=ours.public_key, instance_id=instance_id
@@ -232,13 +231,16 @@ class App:
     ) -> None:
         """Begin a part again when it fails: the endpoint must go on answering, whatever happens
         to the chat side. Only a rejected token ends the process."""
+        logged = ""
         while True:
             try:
                 await work()
             except TokenRejected:
                 raise
-            except Exception:
-                log.exception("A part (%s) failed; it begins again.", name)
+            except Exception as error:
+                if repr(error) != logged:
+                    log.exception("A part (%s) failed; it begins again until it works.", name)
+                logged = repr(error)
             await asyncio.sleep(self._pace.restart)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -285,23 +287,6 @@ class App:
             await self._chat.take(batch)
 
     # -- telling ---------------------------------------------------------------------------------
-
-    def _tell_fault(self, room_id: str) -> None:
-        """A fault of our own while judging: told at most once an hour."""
-        now = time.monotonic()
-        if now - self._faults_told_at < FAULT_NOTICE_INTERVAL_S:
-            return
-        self._faults_told_at = now
-        signed = self._config.policy_server.on_failure.value == "sign"
-        if self._chat is None:
-            return
-        rooms = self._chat.protected_rooms
-        record = rooms.record(room_id)
-        notice = Reply.problem("I failed to judge an event in ")
-        notice.name(rooms.name(room_id)).text(" by a fault of mine, and ")
-        notice.text("signed it unchecked" if signed else "refused it")
-        notice.text(". The operator finds the details in my log. I say this once an hour at most.")
-        self._chat.notices.tell(record.moderation_room if record is not None else "", notice)
 
     def _condition(self) -> Condition:
         faults = []

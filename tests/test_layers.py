@@ -26,8 +26,9 @@ ALLOWED = {
     "policy": {"policy", "protocol"},
     **{part: {part, *PURE} for part in PARTS},
     **dict.fromkeys(CONFIG, set(CONFIG)),
-    "app": {"app", "room_checks", "config", *PARTS, *PURE},
+    "app": {"app", "room_checks", "own_faults", "config", *PARTS, *PURE},
     "room_checks": {"bot", "federation"},
+    "own_faults": {"bot"},
     **dict.fromkeys(ENTRIES, {"app", "login", *CONFIG, *PARTS, *PURE}),
     "cli": {"standalone", "check", "init", "demo", "config", "protocol"},
     # The demonstration is a user of the command, and of the words of the protocol.

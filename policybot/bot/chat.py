@@ -22,9 +22,9 @@ from .list_editor import ListEditor
 from .match_command import MatchCommand
 from .moderation_rooms import ModerationRooms, ModerationRoomSettings, ModerationRoomTable
 from .notices import Notices
-from .policy_lists import PolicyLists, RuleTable
+from .policy_lists import PolicyLists
 from .policy_state import PolicyState, ReadBack
-from .protected_rooms import ProtectedRooms, RoomTable
+from .protected_rooms import ProtectedRooms
 from .report_text import Titles
 from .reports import CursorTable, RefusalLog, Reports, ReportTimes
 from .room_care import CareTimes, RoomCare
@@ -39,6 +39,7 @@ from .subscriptions import SubscriptionTable
 from .sync import SyncBatch
 from .unanswered import CommandTable, Unanswered
 from .unfinished import UnfinishedWishes
+from .unsaved import PatientRooms, PatientRules, RoomTable, RuleTable
 from .updates import Updates
 from .verdict_commands import VerdictCommands, VerdictLog
 
@@ -134,7 +135,7 @@ class Chat:
         self.exemptions = Exemptions(tables.exemptions, self.moderation_rooms)
         self.protected_rooms = ProtectedRooms(
             client,
-            tables.rooms,
+            PatientRooms(tables.rooms),
             self.notices,
             rooms=shared.rooms,
             bot_user_id=bot_user_id,
@@ -145,7 +146,7 @@ class Chat:
         self.lists = PolicyLists(
             client,
             shared.rules,
-            tables.rules,
+            PatientRules(tables.rules),
             tables.subscriptions,
             self.moderation_rooms,
             self.notices,

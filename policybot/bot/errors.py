@@ -1,4 +1,4 @@
-"""Why a command was not carried out, in words for the person who gave it."""
+"""Why a command was not carried out."""
 
 from policybot.protocol.canonical_json import JsonObject
 
@@ -14,3 +14,8 @@ class CommandError(Exception):
         super().__init__(text)
         self.text = text
         self.paste = paste
+
+
+class NotStored(Exception):
+    """The database does not take what has to be there before anything is done. Nothing was done.
+    The text is the database's."""

@@ -5,9 +5,8 @@ replaces them by a diff. Later events are applied one by one, in the order of th
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from policybot.policy.records import Subscription
 from policybot.policy.rule import RULE_EVENT_TYPES, Rule, RuleKey
@@ -19,18 +18,7 @@ from .moderation_rooms import ModerationRooms
 from .notices import Notices
 from .reply import Reply
 from .subscriptions import Subscriptions, SubscriptionTable
-
-
-class RuleTable(Protocol):
-    """What is needed of the store for rules."""
-
-    async def save(
-        self, list_id: str, upserts: Sequence[Rule], removals: Sequence[RuleKey]
-    ) -> None: ...
-
-    async def remove_list(self, list_id: str) -> None: ...
-
-    def load(self) -> AsyncIterator[list[Rule]]: ...
+from .unsaved import PatientRules
 
 
 @dataclass(slots=True)
@@ -63,7 +51,7 @@ class PolicyLists:
         self,
         client: MatrixClient,
         rules: RuleStore,
-        rule_table: RuleTable,
+        rule_table: PatientRules,
         subscription_table: SubscriptionTable,
         moderation_rooms: ModerationRooms,
         notices: Notices,
@@ -239,6 +227,12 @@ class PolicyLists:
                 removals.add(change.removed)
         if upserts or removals:
             await self._rule_table.save(list_id, list(upserts.values()), sorted(removals))
+
+    async def save_missing(self) -> None:
+        """Save the rules that the database did not take before."""
+        for list_id in self._rule_table.unsaved():
+            async with self.lock(list_id):
+                await self._rule_table.save_again(list_id)
 
     async def on_left(self, list_id: str) -> None:
         """The bot was removed from a list: the last known rules go on deciding."""

@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from policybot.policy.records import RoomRecord
 from policybot.policy.room import ROOM_STATE, ProtectedRoom, RoomMode, protected_room
@@ -25,22 +24,13 @@ from .enable_plan import RoomState, forms_naming
 from .notices import Notices
 from .policy_change import Standing, Wanted, policy_change, standing, state_of
 from .reply import Reply
+from .unsaved import PatientRooms
 
 GRACE_MS = 7 * 24 * 3600 * 1000
 """How long a disabled room is still answered: servers that missed the event go on asking."""
 
 
 log = logging.getLogger("policybot.rooms")
-
-
-class RoomTable(Protocol):
-    """What is needed of the store."""
-
-    async def save(self, record: RoomRecord) -> None: ...
-
-    async def remove(self, room_id: str) -> None: ...
-
-    async def load(self) -> list[RoomRecord]: ...
 
 
 class ProtectedRooms:
@@ -53,7 +43,7 @@ class ProtectedRooms:
     def __init__(
         self,
         client: MatrixClient,
-        table: RoomTable,
+        table: PatientRooms,
         notices: Notices,
         *,
         rooms: dict[str, ProtectedRoom],
@@ -121,8 +111,21 @@ class ProtectedRooms:
     # -- changing; the caller holds the room's lock ----------------------------------------------
 
     async def keep(self, record: RoomRecord) -> ProtectedRoom:
-        """Save a record, then let the endpoint see it."""
+        """Save a record, at once or as soon as the database takes it, and let the endpoint see
+        it."""
         await self._table.save(record)
+        return self._show(record)
+
+    async def keep_saved(self, record: RoomRecord) -> ProtectedRoom:
+        """Save a record, then let the endpoint see it.
+
+        Raises:
+            NotStored: the database does not take it; the endpoint does not see it.
+        """
+        await self._table.save_now(record)
+        return self._show(record)
+
+    def _show(self, record: RoomRecord) -> ProtectedRoom:
         self._records[record.room_id] = record
         room = self._rooms[record.room_id] = _room_of(record)
         return room
@@ -158,6 +161,12 @@ class ProtectedRooms:
             if event is not None and forms_naming(self.ours.via, {(event_type, ""): event}):
                 return True
         return False
+
+    async def save_missing(self) -> None:
+        """Save what the database did not take before. The caller holds no lock."""
+        for room_id in self._table.unsaved():
+            async with self.lock(room_id):
+                await self._table.save_again(room_id)
 
     # -- following the rooms ---------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Finding the rooms at start, and looking after them as long as the bot runs."""
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
 
@@ -32,7 +33,8 @@ class CareTimes:
 class RoomCare:
     """Looks after all rooms that the bot is in.
 
-    ``found`` is set once the rooms were found; ``checks`` counts the checks that went through.
+    ``found`` is set once the rooms were found; set ``soon`` and the next check begins at once;
+    ``checks`` counts the checks that went through.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class RoomCare:
         self._times = times
         self._told: set[tuple[str, str]] = set()
         self.found = asyncio.Event()
+        self.soon = asyncio.Event()
         self.checks = 0
 
     async def run(self) -> None:
@@ -79,8 +82,13 @@ class RoomCare:
                 log.warning("The rooms could not be read yet, trying again: %s", error)
                 await asyncio.sleep(self._times.find_again)
         while True:
-            await asyncio.sleep(self._times.maintenance)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._times.maintenance):
+                    await self.soon.wait()
+            self.soon.clear()
             try:
+                await self._protected_rooms.save_missing()
+                await self._lists.save_missing()
                 await self._unfinished.settle()
                 await self._protected_rooms.drop_ended()
                 for list_id in self._lists.list_ids():

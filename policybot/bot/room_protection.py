@@ -105,6 +105,7 @@ class RoomProtection:
             CommandError: it is not protected, or protected but its state event has to be set by
                 hand; the text says which.
             HomeserverAway: the room could not be read; nothing was changed.
+            NotStored: the database does not take it; nothing was changed.
         """
         async with self._rooms.lock(room_id):
             before = self._rooms.record(room_id)
@@ -143,7 +144,7 @@ class RoomProtection:
                 state=tuple(state.values()),
             )
             # Here and not later: as soon as the state event is out, every server asks.
-            await self._rooms.keep(record)
+            await self._rooms.keep_saved(record)
             if plan.power_missing is not None and not plan.already_set:
                 raise self._paste(plan)
             settled = await self._set(record, before, plan)

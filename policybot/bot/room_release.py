@@ -66,7 +66,8 @@ class RoomRelease:
                 disabled_ts=before.disabled_ts or self._clock(),
                 settled=False,
             )
-            # The wish first: if we end here, it is carried out after the restart.
+            # The wish first: if we end here, it is carried out after the restart. Where it cannot
+            # be stored it is carried out all the same: this is the way out.
             await self._rooms.keep(record)
             return await self._carry_out(record)
 

@@ -158,8 +158,8 @@ class SyncLoop:
         self._longest_retry_s = longest_retry_s
         self._filter_id: str | None = None
         self._position: str | None = None
-        self._saved = True
         self.outage: str | None = None
+        self._unsaved = False
 
     async def run(self) -> None:
         """Run until cancelled.
@@ -212,11 +212,12 @@ class SyncLoop:
         self._position = batch.next_batch
         try:
             await self._save(batch.next_batch)
-            self._saved = True
-        except Exception:
-            if self._saved:
-                logger.exception("The sync position could not be saved; that is said once")
-            self._saved = False
+            self._unsaved = False
+        except Exception as error:
+            # Once: a log that grows with each message would not help a disk that is full.
+            if not self._unsaved:
+                logger.warning("The sync position cannot be saved (%s), going on", error)
+            self._unsaved = True
         try:
             await self._on_batch(batch)
         except Exception:

@@ -16,7 +16,8 @@ from mautrix.util.async_db import Database
 
 from policybot.policy.verdict import Decision
 
-from .failure import blames_row, first_line
+from .failure import blames_row
+from .outage import WriteOutage
 from .refusal_log import REPORTED, RefusalLog
 from .retention import DAY_MS, Retention
 from .verdict_log import (
@@ -36,7 +37,6 @@ _GATHERING_TURNS = 4
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
-_COMPLAINT_INTERVAL_S = 60.0
 _LAST_ATTEMPT_S = 1.0
 
 
@@ -45,7 +45,7 @@ class VerdictStore:
 
     ``clock`` gives milliseconds since 1970. Verdicts and details are kept ``retention_days``,
     texts ``keep_text_ms`` (0: never stored). At most ``max_waiting`` verdicts wait for the
-    database; beyond, the oldest accepts go, counted in ``dropped``. ``failing`` tells that the
+    database; beyond, the oldest accepts go, counted in ``dropped``. ``outage`` tells whether the
     last attempt to write has failed. ``on_refusal`` is called after each commit of something to
     report, which is read from ``refusals``.
     """
@@ -77,9 +77,7 @@ class VerdictStore:
         self._given_up = False
         self._pause = 0.0
         self._retry_at = 0.0
-        self._complained_at: float | None = None
-        self._told = False
-        self.failing = False
+        self.outage = WriteOutage()
         self.dropped = 0
         self.on_refusal: Callable[[], None] | None = None
 
@@ -110,6 +108,11 @@ class VerdictStore:
         if unwritten:
             log.error("%d verdicts could not be written before the end.", unwritten)
         return unwritten
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last attempt to write has failed."""
+        return self.outage.failing
 
     # -- verdicts ------------------------------------------------------------------------------
 
@@ -245,14 +248,9 @@ class VerdictStore:
     def _succeeded(self) -> None:
         self._limit = min(self._chunk, self._limit * 2)
         if self.failing:
-            self.failing = False
             self._pause = 0.0
             self._unread.clear()
-            if self._told:
-                log.warning(
-                    "The database can be written again; %d verdicts wait.", len(self._queue)
-                )
-            self._told = False
+            self.outage.over(waiting=len(self._queue))
 
     def _failed(self, batch: list[WaitingVerdict], error: Exception) -> None:
         blamed = blames_row(error)
@@ -265,24 +263,11 @@ class VerdictStore:
         self._queue.put_back(batch)
         # Smaller batches from now on, so that a row which the database refuses ends up alone.
         self._limit = max(1, len(batch) // 2)
-        if not self.failing:
-            self.failing = True
+        if self.outage.failed(error, waiting=len(self._queue), dropped=self.dropped):
             self._unread = {waiting.decision.key: None for waiting in self._queue}
         longest = _FIRST_PAUSE_S if blamed or self._stopping else _LONGEST_PAUSE_S
         self._pause = min(longest, max(_FIRST_PAUSE_S, 2 * self._pause))
-        now = asyncio.get_running_loop().time()
-        self._retry_at = now + self._pause
-        if self._complained_at is None or now - self._complained_at >= _COMPLAINT_INTERVAL_S:
-            self._complained_at = now
-            self._told = True
-            log.error(
-                "Verdicts cannot be written to the database (%s: %s); answers are given from "
-                "memory, %d wait, %d were dropped so far.",
-                type(error).__name__,
-                first_line(error),
-                len(self._queue),
-                self.dropped,
-            )
+        self._retry_at = asyncio.get_running_loop().time() + self._pause
 
     async def _read(self) -> None:
         """Look up what is only asked for, and while the database cannot be written, what waits."""

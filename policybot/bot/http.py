@@ -24,6 +24,8 @@ from .send_gate import Precedence, SendGate
 logger = logging.getLogger(__name__)
 
 DEFAULT_TIME_LIMIT_S = 30.0
+# A list with 100,000 rules has 50 MB, a room with 100,000 members 42 MB.
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
 _DEFAULT_RETRY_S = 1.0  # when a rate limit does not say how long to wait
 _TOKEN_ERRORS = ("M_UNKNOWN_TOKEN", "M_MISSING_TOKEN")
 
@@ -144,10 +146,24 @@ async def _ask(
     async with api.session.request(
         method, url, data=body, headers=headers, allow_redirects=False
     ) as response:
-        answer = await response.read()
+        answer = await _read(response)
     duration = time.monotonic() - started
     logger.debug("%s %s: %d in %.0f ms", method, url.raw_path, response.status, duration * 1000)
     return response.status, answer, response.headers.get("Retry-After")
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body.
+
+    Raises:
+        HomeserverAway: it is larger than anything that a homeserver should say.
+    """
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > MAX_ANSWER_BYTES:
+            raise HomeserverAway(f"answered with more than {MAX_ANSWER_BYTES:,} bytes")
+    return bytes(body)
 
 
 def parse(body: bytes) -> dict[str, Any]:

@@ -89,7 +89,8 @@ class FakeHomeserver:
         del self._tokens[token]
 
     def fault(self, method: str, path_part: str, *faults: Fault) -> None:
-        """Let the next requests whose decoded path contains ``path_part`` fail, in order."""
+        """Let the next requests whose decoded path contains ``path_part`` fail, in order;
+        ``method`` "" means any."""
         for fault in faults:
             self._faults.append((method, path_part, fault, [fault.times, fault.skip]))
 
@@ -239,13 +240,13 @@ class FakeHomeserver:
         await self._pass_gate(seen)
         fault = self._fault_for(seen)
         if fault is not None and not fault.after_the_deed:
-            return await self._fail(fault)
+            return await self._fail(fault, request)
         try:
             answer = await self._answer(seen)
             response = answer if isinstance(answer, web.Response) else web.json_response(answer)
         except _MatrixError as error:
             response = error.answer
-        return response if fault is None else await self._fail(fault)
+        return response if fault is None else await self._fail(fault, request)
 
     async def _pass_gate(self, request: Request) -> None:
         for gate in self._gates:
@@ -259,7 +260,7 @@ class FakeHomeserver:
     def _fault_for(self, request: Request) -> Fault | None:
         for entry in self._faults:
             method, path_part, fault, left = entry
-            if method == request.method and path_part in request.path:
+            if method in ("", request.method) and path_part in request.path:
                 if left[1] > 0:
                     left[1] -= 1
                     continue
@@ -269,7 +270,13 @@ class FakeHomeserver:
                 return fault
         return None
 
-    async def _fail(self, fault: Fault) -> web.Response:
+    async def _fail(self, fault: Fault, request: web.BaseRequest) -> web.StreamResponse:
+        if fault.endless:
+            endless = web.StreamResponse()
+            await endless.prepare(request)
+            while not self._stopping.is_set():
+                await endless.write(b" " * 1024 * 1024)
+            return endless
         if fault.status is None:
             await self._stopping.wait()
             return web.Response(status=503)

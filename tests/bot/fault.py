@@ -7,11 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong with one request.
+    """What goes wrong with one request, after ``skip`` others.
 
     ``status`` None means no answer at all until the caller gives up. ``body`` None means a
-    Matrix error made of ``errcode`` and ``extra``. With ``after_the_deed`` the request is carried
-    out first, and only its answer is lost. ``skip`` requests pass before.
+    Matrix error made of ``errcode`` and ``extra``; an ``endless`` one does not stop. With
+    ``after_the_deed`` the request is carried out first, and only its answer is lost.
     """
 
     status: int | None = None
@@ -22,6 +22,7 @@ class Fault:
     after_the_deed: bool = False
     times: int = 1
     skip: int = 0
+    endless: bool = False
 
     @classmethod
     def forbidden(cls, times: int = 1) -> "Fault":

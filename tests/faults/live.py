@@ -56,9 +56,11 @@ class Forker:
         return self.pid
 
     async def ended(self) -> int:
-        """Wait until the bot has ended; its exit code."""
-        async with asyncio.timeout(DEADLINE_S):
-            code = await asyncio.to_thread(self._number)
+        """Wait until the bot has ended; its exit code. It is killed if that takes too long."""
+        assert self.pid is not None
+        late = asyncio.get_running_loop().call_later(DEADLINE_S, os.kill, self.pid, signal.SIGKILL)
+        code = await asyncio.to_thread(self._number)
+        late.cancel()
         self.pid = None
         return code
 
@@ -85,7 +87,7 @@ class Live(Moderated):
         super().__init__(homeserver, front, directory)
         self.database = directory / "policybot.db"
         self._forker = forker
-        self._config = directory / "config.yaml"
+        self.config = directory / "config.yaml"
         self._log = directory / "log"
         self._read_from = 0
         self._token = homeserver.token(BOT)
@@ -114,9 +116,9 @@ class Live(Moderated):
         """Start the process."""
         standalone = {"homeserver": self._account(), "database": self.database_url}
         config = {**self.settings, "listen": {"port": 0}, "standalone": standalone}
-        self._config.write_text(json.dumps(config))
+        self.config.write_text(json.dumps(config))
         self._read_from = self._log.stat().st_size if self._log.exists() else 0
-        self._forker.start(self._config, self._log)
+        self._forker.start(self.config, self._log)
 
     async def start(self) -> None:
         """Start the process and wait until it obeys."""

@@ -65,3 +65,16 @@ def _expect(mark: str, text: str, position: int) -> int:
 def _after_space(text: str, position: int) -> int:
     match = _SPACE.match(text, position)
     return match.end() if match else position
+
+
+def age_ms(event: JsonObject, now_ms: int) -> int:
+    """How many milliseconds ago an event that came by sync was sent; 0 if it does not tell.
+
+    The homeserver's word counts, where it gives one: a clock of ours that is a day ahead must not
+    make every command too old.
+    """
+    unsigned, sent = event.get("unsigned"), event.get("origin_server_ts")
+    age = unsigned.get("age") if isinstance(unsigned, dict) else None
+    if isinstance(age, int):
+        return age
+    return now_ms - sent if isinstance(sent, int) else 0

@@ -76,7 +76,7 @@ class StatusCommand:
             reply = Reply.problem("A room needs attention, see below.")
         else:
             reply = Reply.done("All is well.")
-        hours = (self._clock() - condition.since_ts) / 3_600_000
+        hours = max(0, self._clock() - condition.since_ts) / 3_600_000
         reply.line().text(
             f"Running for {_hours(hours)}; {count(condition.answered, 'answer')} given."
         )

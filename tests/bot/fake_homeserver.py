@@ -50,6 +50,7 @@ class FakeHomeserver:
         self.signing_key = SigningKey.generate()
         self.key_documents: dict[str, JsonObject] = {}
         self.creatable = True
+        self.event_age_ms: int | None = None
         self.encrypts_new_rooms = False
         self.send_limit: SendLimit | None = None
         self.url = ""
@@ -460,6 +461,14 @@ class FakeHomeserver:
 
     # --- sync ---
 
+    def _aged(self, rooms: JsonObject) -> JsonObject:
+        """The rooms of an answer, in which each event has an age if ``event_age_ms`` is set."""
+        if self.event_age_ms is not None:
+            for room in rooms["join"].values():
+                for event in room["timeline"]["events"]:
+                    event["unsigned"] = {"age": self.event_age_ms}
+        return rooms
+
     async def _sync(self, request: Request, user_id: str) -> JsonObject:
         since_text = request.query.get("since", (None,))[0]
         try:
@@ -476,7 +485,7 @@ class FakeHomeserver:
             rooms = rooms_since(self.rooms.values(), since, user_id, wanted)
             left = ends - time.monotonic()
             if since is None or any(rooms.values()) or left <= 0 or self._stopping.is_set():
-                return {"next_batch": f"s{self._clock.position}", "rooms": rooms}
+                return {"next_batch": f"s{self._clock.position}", "rooms": self._aged(rooms)}
             try:
                 async with asyncio.timeout(left), self._changed:
                     await self._changed.wait()

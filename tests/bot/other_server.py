@@ -51,7 +51,12 @@ class OtherServer:
             "old_verify_keys": {},
             "valid_until_ts": self.epoch_ms + MONTH_MS,
         }
-        return sign_json(document, self.name, KEY_ID, self._key)
+        return self.signed(document)
+
+    def signed(self, document: JsonObject) -> JsonObject:
+        """A key document with its signature, made anew if it has one."""
+        bare = {key: value for key, value in document.items() if key != "signatures"}
+        return sign_json(bare, self.name, KEY_ID, self._key)
 
     def message(
         self, room_id: str, sender: str, body: str = "buy", *, version: str = "12", **fields: Any

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import re
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -21,6 +22,7 @@ from .store.failure import passes
 from .store.settings import Settings
 
 DATABASE_RETRY_S = 5.0
+OPEN_FILES = 8_192
 
 log = logging.getLogger("policybot")
 
@@ -31,6 +33,7 @@ def run(config: Config) -> int:
     """Run until SIGTERM or Ctrl-C; the exit code, after one line on stderr if it is not 0."""
     assert config.standalone is not None
     _open_log(config.standalone.logging.level)
+    _allow_open_files()
     try:
         run_on_fast_loop(_run(config))
     except (DatabaseUnusable, StartFailed) as error:
@@ -69,6 +72,15 @@ def _open_log(level: str) -> None:
     # A traceback for each request that is not proper HTTP: anybody could fill the disk. Faults of
     # our own are logged by the endpoint.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+
+
+def _allow_open_files() -> None:
+    """Ask for as many open files as connections need. The usual 1,024 could be used up by
+    strangers, and then neither homeserver nor database could be reached."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    if resource.RLIM_INFINITY != allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def run_on_fast_loop(work: Coroutine[Any, Any, None]) -> None:

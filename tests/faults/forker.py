@@ -6,6 +6,7 @@ command in the child. It prints the child's process ID, and when the child has e
 
 import json
 import os
+import resource
 import sys
 
 import uvloop  # noqa: F401
@@ -26,6 +27,10 @@ def carry_out(config: str, log: str) -> None:
         sys.stderr.flush()
         os._exit(code)
 
+
+# As under systemd.
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(1_024, hard), hard))
 
 for line in iter(sys.stdin.readline, ""):
     config, log = json.loads(line)

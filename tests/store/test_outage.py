@@ -25,9 +25,9 @@ async def test_what_does_not_pass_is_told_at_once_and_once() -> None:
     value = outage(told)
     assert value.failed(FULL, waiting=1, dropped=0) is True
     assert value.failed(FULL, waiting=2, dropped=0) is False
-    assert value.failing and told == ["disk full"]
+    assert (value.failing, told) == (True, ["disk full"])
     value.over(waiting=2)
-    assert not value.failing and told == ["disk full", None]
+    assert (value.failing, told) == (False, ["disk full", None])
     assert value.failed(FULL, waiting=1, dropped=0) is True
 
 

@@ -225,8 +225,10 @@ class Commands:
             reply = Reply.refused(error.text)
             return reply.json(error.paste) if error.paste is not None else reply
         except NotStored as error:
-            return Reply.refused("My database does not take it (").name(str(error), 200).text(
-                "), so I changed nothing. The operator has to look at it; then try again."
+            return (
+                Reply.refused("My database does not take it (")
+                .name(str(error), 200)
+                .text("), so I changed nothing. The operator has to look at it; then try again.")
             )
         except HomeserverAway as error:
             return Reply.refused("Your homeserver does not answer (").name(str(error), 200).text(

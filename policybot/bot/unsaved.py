@@ -66,7 +66,9 @@ class PatientRooms:
         try:
             await self._table.save(record)
         except Exception as error:
-            raise NotStored(str(error) or type(error).__name__) from error
+            # Its first line: after that PostgreSQL may repeat the whole row.
+            text = str(error).partition("\n")[0]
+            raise NotStored(text or type(error).__name__) from error
         self._unsaved.pop(record.room_id, None)
 
     async def remove(self, room_id: str) -> None:
@@ -110,7 +112,8 @@ class PatientRules:
             )
         except Exception as error:
             self._unsaved[list_id] = changes
-            log.warning("Rules of %s cannot be stored yet: %s", list_id, error)
+            text = str(error).partition("\n")[0]
+            log.warning("Rules of %s cannot be stored yet: %s", list_id, text)
         else:
             self._unsaved.pop(list_id, None)
 

@@ -1,13 +1,14 @@
 """The endpoint as an aiohttp application: for a web server that is given to us, and for a listener
 of our own where httptools is not installed."""
 
+import asyncio
 from functools import partial
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from .calling_address import calling_address
-from .errors import CodedBody, MatrixError, NotJson, TooLarge
+from .errors import CodedBody, MatrixError, NotJson, TooLarge, TooSlow
 from .exchange import (
     CODED_BODY,
     MAX_BODY_BYTES,
@@ -17,9 +18,13 @@ from .exchange import (
     Request,
 )
 
+REQUEST_S = 10.0
+IDLE_S = 75.0  # a reverse proxy keeps its connections for about a minute
 
-def application(endpoint: Endpoint) -> web.Application:
-    """An application that hands every request to the endpoint."""
+
+def application(endpoint: Endpoint, *, request_s: float = REQUEST_S) -> web.Application:
+    """An application that hands every request to the endpoint. ``request_s`` is how long a body
+    may take, in seconds."""
 
     async def handle(received: web.Request) -> web.Response:
         try:
@@ -27,7 +32,7 @@ def application(endpoint: Endpoint) -> web.Application:
                 method=received.method,
                 target=received.raw_path,
                 authorization=received.headers.getall(hdrs.AUTHORIZATION, ()),
-                body=await _read(received),
+                body=await _read_in_time(received, request_s),
                 address=partial(
                     calling_address,
                     received.remote or "",
@@ -54,12 +59,22 @@ def application(endpoint: Endpoint) -> web.Application:
 class WebServer:
     """aiohttp's server for the application of an endpoint.
 
-    ``shutdown_s`` is how long requests under way may take at the end, in seconds.
+    In seconds: ``shutdown_s`` is how long requests under way may take at the end, ``request_s``
+    how long a body may take, ``idle_s`` how long nothing or only a part of a head may come.
     """
 
-    def __init__(self, endpoint: Endpoint, *, shutdown_s: float = SHUTDOWN_S) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        shutdown_s: float = SHUTDOWN_S,
+        request_s: float = REQUEST_S,
+        idle_s: float = IDLE_S,
+    ) -> None:
         self._runner = web.AppRunner(
-            application(endpoint),
+            application(endpoint, request_s=request_s),
+            keepalive_timeout=idle_s,
+            lingering_time=request_s,
             access_log=None,
             handle_signals=False,
             shutdown_timeout=shutdown_s,
@@ -83,6 +98,14 @@ class WebServer:
     async def stop(self) -> None:
         """Close the listener after the requests under way."""
         await self._runner.cleanup()
+
+
+async def _read_in_time(request: web.Request, request_s: float) -> bytes:
+    try:
+        async with asyncio.timeout(request_s):
+            return await _read(request)
+    except TimeoutError:
+        raise TooSlow("The request did not arrive in time.") from None
 
 
 async def _read(request: web.Request) -> bytes:

@@ -16,7 +16,7 @@ from mautrix.util.async_db import Database
 
 from policybot.policy.verdict import Decision
 
-from .failure import blames_row
+from .failure import blames_row, first_line
 from .outage import WriteOutage
 from .refusal_log import REPORTED, RefusalLog
 from .retention import DAY_MS, Retention

@@ -27,6 +27,20 @@ async def test_a_command_is_carried_on_with_and_answered_once(bot: Moderated) ->
     assert len(bot.replies(event_id)) == 1
 
 
+async def test_commands_that_waited_are_carried_on_with_too(bot: Moderated) -> None:
+    lobby, hall = bot.room("Lobby"), bot.room("Hall")
+    opened = bot.homeserver.gate("PUT", "/state/m.room.policy")
+    first = await bot.say(f"!policy enable {lobby}")
+    await bot.homeserver.wait_for(lambda: bot.homeserver.gates_left() == 0)
+    second = await bot.say(f"!policy enable {hall}")
+    await bot._synced()
+    await bot.stop()
+    opened.set()
+    await bot.start()
+    assert "“Lobby”" in str((await bot.reply_to(first))["body"])
+    assert "“Hall” is protected" in str((await bot.reply_to(second))["body"])
+
+
 async def test_what_came_later_is_carried_out_later(bot: Moderated) -> None:
     room_id = bot.room()
     first = await broken_off(bot, room_id)

@@ -201,7 +201,9 @@ async def test_power_given_later_is_used_by_the_hourly_check(moderated: Moderate
     assert policy(moderated, room_id) == OURS
 
 
-# -- the end of the process in between ------------------------------------------------------------
+# -- the end of the process in between, too long ago to carry out the command once more ----------
+
+TOO_OLD_MS = 6 * 60_000
 
 
 async def test_an_end_between_wish_and_state_event(bot: Moderated) -> None:
@@ -211,6 +213,7 @@ async def test_an_end_between_wish_and_state_event(bot: Moderated) -> None:
     await bot.homeserver.wait_for(lambda: bot.homeserver.calls("PUT", PUT_POLICY))
     await bot.stop()
     assert policy(bot, room_id) == {}
+    bot.clock.now += TOO_OLD_MS
     await bot.start()
     await bot.notice("✅ The policy server stands in “Lobby” now")
     assert policy(bot, room_id) == OURS
@@ -224,6 +227,7 @@ async def test_an_end_between_the_wish_to_disable_and_the_state_event(bot: Moder
     await bot.homeserver.wait_for(lambda: len(bot.homeserver.calls("PUT", PUT_POLICY)) == 2)
     await bot.stop()
     assert policy(bot, room_id) == OURS
+    bot.clock.now += TOO_OLD_MS
     await bot.start()
     await bot.notice("✅ The policy server is out of “Lobby” now.")
     assert policy(bot, room_id) == {}

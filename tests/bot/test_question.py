@@ -386,3 +386,19 @@ async def test_a_protected_moderation_room_is_answered_with_a_new_database(
     await moderated.start()
     await moderated.notice("These rooms name this policy server", moderated.mods)
     assert (await moderated.sign(moderated.mods)).signed
+
+
+async def test_a_command_that_was_agreed_to_is_carried_on_with_after_an_end(
+    crowded: Moderated,
+) -> None:
+    """Nobody is asked again."""
+    question = await asked(crowded, "!policy ban crowd.example raid")
+    opened = crowded.homeserver.gate("POST", "/createRoom")
+    await react(crowded, question, BOB)
+    await crowded.homeserver.wait_for(lambda: crowded.homeserver.gates_left() == 0)
+    await crowded.stop()
+    opened.set()
+    await crowded.start()
+    (answer,) = await after(crowded, question)
+    assert answer.startswith("✅ Banned crowd.example")
+    assert rules(crowded) == 1

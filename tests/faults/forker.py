@@ -28,16 +28,21 @@ def carry_out(config: str, log: str) -> None:
         os._exit(code)
 
 
-# As under systemd.
-_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (min(1_024, hard), hard))
+def run() -> None:
+    """Carry out the command as often as told to."""
+    # As under systemd.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1_024, hard), hard))
+    for line in iter(sys.stdin.readline, ""):
+        config, log = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            os.close(0)
+            carry_out(config, log)
+        print(pid, flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
 
-for line in iter(sys.stdin.readline, ""):
-    config, log = json.loads(line)
-    pid = os.fork()
-    if pid == 0:
-        os.close(0)
-        carry_out(config, log)
-    print(pid, flush=True)
-    _, status = os.waitpid(pid, 0)
-    print(os.waitstatus_to_exitcode(status), flush=True)
+
+if __name__ == "__main__":
+    run()

@@ -10,7 +10,6 @@ from .live import Live
 HUGE = '{"rooms": {"join": ' + '{"!a:b": {"timeline": {"events": [' * 3_000
 
 NONSENSE = {
-    "500": Fault(500),
     "502-html": Fault.bad_gateway(),
     "deep-json": Fault(200, body=HUGE),
     "odd-types": Fault(
@@ -18,7 +17,8 @@ NONSENSE = {
     ),
     "odd-rooms": Fault(
         200,
-        body='{"rooms": {"join": {"!x": null, "!y": {"timeline": {"events": [null, 1, {}]}}},'
+        body='{"next_batch": "s1", "rooms": {"join": '
+        '{"!x": null, "!y": {"timeline": {"events": [null, 1, {}]}}},'
         ' "invite": [], "leave": {"!z": {"timeline": []}}}}',
     ),
 }

@@ -167,13 +167,17 @@ def _check_pages(file: Path) -> None:
     Raises:
         sqlite3.Error: it is damaged, and not a byte of it was changed.
     """
-    log = file.with_name(f"{file.name}-wal")
-    # Written back into the file by the last one who may write, even if that is damaged.
-    mode = "ro" if log.exists() and log.stat().st_size > 0 else "rw"
+    logs = (file.with_name(f"{file.name}-{kind}") for kind in ("wal", "journal"))
+    pending = any(log.exists() and log.stat().st_size > 0 for log in logs)
+    # What is pending is written back by the last one who may write, even into a damaged file.
+    mode = "ro" if pending else "rw"
     with closing(
         sqlite3.connect(f"{file.as_uri()}?mode={mode}", timeout=_LOCK_PATIENCE_S, uri=True)
     ) as conn:
         ((found,),) = conn.execute("PRAGMA quick_check(1)")
+        ((page_size,),) = conn.execute("PRAGMA page_size")
+    if not pending and file.stat().st_size % page_size:
+        raise sqlite3.DatabaseError("its end is missing")
     if found != "ok":
         raise sqlite3.DatabaseError(found.splitlines()[-1])
 

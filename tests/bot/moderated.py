@@ -150,6 +150,12 @@ class Moderated:
         await self.stop()
         await self.start()
 
+    async def restarted_late(self) -> None:
+        """Stop, and start so much later that no command is carried out once more."""
+        await self.stop()
+        self.clock.now += 6 * 60_000
+        await self.start()
+
     async def restarted(self) -> Self:
         """The same, for use in an expression."""
         await self.restart()

@@ -120,8 +120,7 @@ async def test_an_end_between_wish_and_state_event(bot: Moderated) -> None:
     bot.homeserver.fault("PUT", PUT_POLICY, Fault.hang())
     await bot.say(f"!policy enable --dry-run {room_id}")
     await bot.homeserver.wait_for(lambda: bot.homeserver.calls("PUT", PUT_POLICY))
-    await bot.stop()
-    await bot.start()
+    await bot.restarted_late()
     await bot.notice("✅ The policy server stands in “Lobby” now; dry run")
     await bot.ask(f"!policy ban {SPAMMER}")
     assert (await bot.sign(room_id)).signed
@@ -139,8 +138,7 @@ async def test_an_end_while_the_mode_changes(bot: Moderated, flags: tuple[str, s
     bot.homeserver.fault("PUT", PUT_POLICY, Fault.hang())
     await bot.say(f"!policy enable {room_id}{second}")
     await bot.homeserver.wait_for(lambda: bot.homeserver.calls("PUT", PUT_POLICY)[1:])
-    await bot.stop()
-    await bot.start()
+    await bot.restarted_late()
     await bot.notice("✅ The policy server stands in “Lobby” now")
     assert (await bot.sign(room_id)).signed is bool(second)
 

@@ -41,6 +41,20 @@ async def test_commands_that_waited_are_carried_on_with_too(bot: Moderated) -> N
     assert "“Hall” is protected" in str((await bot.reply_to(second))["body"])
 
 
+@pytest.mark.parametrize("flag", [" --dry-run", ""])
+async def test_a_change_of_the_mode_is_carried_on_with(bot: Moderated, flag: str) -> None:
+    room_id = bot.room()
+    opened = bot.homeserver.gate("PUT", "/state/m.room.policy")
+    event_id = await bot.say(f"!policy enable {room_id}{flag}")
+    await bot.homeserver.wait_for(lambda: bot.homeserver.gates_left() == 0)
+    await bot.stop()
+    opened.set()
+    await bot.start()
+    assert str((await bot.reply_to(event_id))["body"]).startswith("✅ “Lobby”")
+    assert (await bot.ask(f"!policy ban {SPAMMER} spam")).startswith("✅")
+    assert (await bot.sign(room_id)).signed is bool(flag)
+
+
 async def test_what_came_later_is_carried_out_later(bot: Moderated) -> None:
     room_id = bot.room()
     first = await broken_off(bot, room_id)

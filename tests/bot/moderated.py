@@ -154,6 +154,7 @@ class Moderated:
         """Stop, and start so much later that no command is carried out once more."""
         await self.stop()
         self.clock.now += 6 * 60_000
+        self.homeserver.event_age_ms = 50  # what is said from now on is not old
         await self.start()
 
     async def restarted(self) -> Self:

@@ -51,14 +51,14 @@ async def test_keys_of_a_day_do_not_all_expire(bot: Moderated, jump_ms: int) -> 
 
 @either_way
 async def test_reports_and_notices_go_on(bot: Moderated, jump_ms: int) -> None:
+    second = "@second:spam.example"
     room_id = await at_work(bot)
+    assert (await bot.ask(f"!policy ban {second} spam")).startswith("✅")
     await bot.sign(room_id)
-    await bot.notice("Refused")
+    await bot.notice("Refused", SPAMMER)
     bot.clock.now += jump_ms
-    told = len(bot.notices())
-    await bot.sign(room_id)
-    await bot.homeserver.wait_for(lambda: len(bot.notices()) > told)
-    assert "Refused" in bot.notices()[-1]
+    assert (await bot.sign(room_id, second)).status == 400
+    await bot.notice("Refused", second)
     await bot.homeserver.set_state(room_id, ALICE, "m.room.policy", {})
     await bot.notice("The policy server of “Lobby” was removed")
 

@@ -10,19 +10,19 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import MappingProxyType
 
-from policybot.policy.records import CommandRecord
 from policybot.protocol.canonical_json import JsonObject
 
+from .asked import Asked, asked_again, asked_in
 from .client import HomeserverAway, MatrixClient, Refused
-from .command import Command, message_text, parse_command
+from .command import Command
 from .errors import CommandError, NotStored
 from .help import help_command
 from .moderation_rooms import ModerationRooms, OpenRoom
 from .notices import Notices
-from .question import QUESTION_FIELD, YES, Question, Questions, agreed_event
+from .question import QUESTION_FIELD, YES, Question, Questions
 from .raw_event import age_ms
 from .reply import Reply
 from .unanswered import MAX_AGE_MS, Unanswered, tell_missed
@@ -39,27 +39,6 @@ CommandHandler = Callable[[str, str, Command], Awaitable[Reply | Question]]
 nothing yet and returns what to ask first."""
 
 log = logging.getLogger("policybot.commands")
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A command; or a yes to a question of ours, where the command is not known yet. ``reply_to``
-    is the message with the command, or the question."""
-
-    event_id: str
-    sender: str
-    command: Command | CommandError | None
-    reply_to: str
-    came_ms: int
-    answered: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def records(self, room_id: str) -> tuple[CommandRecord, ...]:
-        """What is to be kept until it is answered: itself, if it changes something."""
-        command = self.command
-        if not isinstance(command, Command) or not command.form.changes:
-            return ()
-        origin = (self.event_id, room_id, self.sender, command.text, self.came_ms, self.reply_to)
-        return (CommandRecord(*origin, command.agreed),)
 
 
 class Commands:
@@ -88,7 +67,7 @@ class Commands:
         self._clock = clock
         self._slow_s = slow_s
         self._questions = Questions(client, moderation_rooms, bot_user_id=bot_user_id, clock=clock)
-        self._queues: dict[str, asyncio.Queue[_Asked]] = {}
+        self._queues: dict[str, asyncio.Queue[Asked]] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._seen: dict[str, None] = {}
         self._closed_told: dict[str, int] = {}
@@ -103,9 +82,11 @@ class Commands:
         if room_id not in self._moderation_rooms.ids():
             return
         missed: list[str] = []
-        taken: list[_Asked] = []
+        taken: list[Asked] = []
         for event in events:
-            asked = self._parse(event)
+            if event["sender"] == self._bot_user_id:
+                continue
+            asked = asked_in(event, self._prefix, self._clock())
             if asked is None or asked.event_id in self._seen:
                 continue
             self._remember(asked.event_id)
@@ -130,32 +111,7 @@ class Commands:
         if len(self._seen) > MAX_SEEN:
             del self._seen[next(iter(self._seen))]
 
-    def _parse(self, event: JsonObject) -> _Asked | None:
-        """The command in an event, or the yes, if it is one that counts."""
-        sender, event_id = event["sender"], event.get("event_id")
-        if sender == self._bot_user_id or not isinstance(event_id, str):
-            return None
-        question = agreed_event(event)
-        if question is not None:
-            return _Asked(event_id, sender, None, question, self._clock())
-        text = message_text(event["content"]) if event["type"] == "m.room.message" else None
-        if text is None:
-            return None
-        return self._asked(CommandRecord(event_id, "", sender, text, self._clock(), event_id))
-
-    def _asked(self, record: CommandRecord) -> _Asked | None:
-        command: Command | CommandError | None
-        try:
-            command = parse_command(record.text, self._prefix)
-        except CommandError as error:
-            command = error
-        if isinstance(command, Command):
-            command = replace(command, agreed=record.agreed)
-        if command is None:
-            return None
-        return _Asked(record.event_id, record.sender, command, record.reply_to, record.taken_ts)
-
-    def _queue(self, room_id: str, asked: _Asked) -> bool:
+    def _queue(self, room_id: str, asked: Asked) -> bool:
         queue = self._queues.get(room_id)
         if queue is None:
             queue = self._queues[room_id] = asyncio.Queue(MAX_WAITING)
@@ -172,7 +128,7 @@ class Commands:
         each event is set when one of these is answered. The moderation rooms are known by now."""
         resumed = []
         for record in await self._unanswered.left_over(self._moderation_rooms.ids()):
-            asked = self._asked(record)
+            asked = asked_again(record, self._prefix)
             if asked is not None and self._queue(record.room_id, asked):
                 self._remember(record.event_id)
                 resumed.append(asked.answered)
@@ -187,7 +143,7 @@ class Commands:
 
     # -- carrying out ----------------------------------------------------------------------------
 
-    async def _work(self, room_id: str, queue: asyncio.Queue[_Asked]) -> None:
+    async def _work(self, room_id: str, queue: asyncio.Queue[Asked]) -> None:
         while True:
             asked = await queue.get()
             try:
@@ -209,7 +165,7 @@ class Commands:
             await self._unanswered.remove([asked.event_id])
             asked.answered.set()
 
-    async def _reply(self, room_id: str, asked: _Asked) -> Reply | Question | None:
+    async def _reply(self, room_id: str, asked: Asked) -> Reply | Question | None:
         waiting = asyncio.create_task(self._acknowledge(room_id, asked.reply_to))
         try:
             return await self._carry_out(room_id, asked)
@@ -246,7 +202,7 @@ class Commands:
             waiting.cancel()
             await asyncio.wait({waiting})  # not awaited itself: its end must not hide ours
 
-    async def _carry_out(self, room_id: str, asked: _Asked) -> Reply | Question:
+    async def _carry_out(self, room_id: str, asked: Asked) -> Reply | Question:
         command = asked.command
         assert command is not None
         changes = isinstance(command, Command) and command.form.changes
@@ -276,7 +232,7 @@ class Commands:
         except (Refused, HomeserverAway) as error:
             log.debug("Could not react in %s: %s", room_id, error)
 
-    async def _ask(self, room_id: str, asked: _Asked, question: Question) -> None:
+    async def _ask(self, room_id: str, asked: Asked, question: Question) -> None:
         event_id = await self._send(room_id, asked, question.worded(), {QUESTION_FIELD: {}})
         if event_id is None:
             return
@@ -289,7 +245,7 @@ class Commands:
     async def _send(
         self,
         room_id: str,
-        asked: _Asked,
+        asked: Asked,
         reply: Reply,
         extra: Mapping[str, JsonObject] = MappingProxyType({}),
     ) -> str | None:

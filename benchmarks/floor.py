@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from hashlib import sha256
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nacl.bindings import crypto_sign, crypto_sign_keypair, crypto_sign_open
 
 
@@ -40,6 +41,21 @@ class Floor:
         measured = (time.process_time() - begun) / self._rounds * 1e6
         self.measured_us.append(measured)
         return measured
+
+    def measure_cryptography(self) -> float:
+        """The same with the functions of the library cryptography, which is OpenSSL; this adds
+        nothing to ``measured_us``."""
+        private = Ed25519PrivateKey.generate()
+        public = private.public_key()
+        of_request, of_event = private.sign(self._request), private.sign(self._event)
+        begun = time.process_time()
+        for _ in range(self._rounds):
+            public.verify(of_request, self._request)
+            public.verify(of_event, self._event)
+            private.sign(self._event)
+            sha256(self._event).digest()
+            sha256(self._content).digest()
+        return (time.process_time() - begun) / self._rounds * 1e6
 
 
 def median(values: Sequence[float]) -> float:

@@ -20,7 +20,7 @@ from traffic import KEY_ID, Caller
 from policybot.app import now_ms
 from policybot.policy.records import ModerationRoomRecord, RoomRecord, Subscription
 from policybot.policy.room import RoomMode
-from policybot.policy.rule import Rule, parse_rule
+from policybot.policy.rule import Rule, parse_rule, rule_state_key
 from policybot.protocol.canonical_json import JsonObject
 from policybot.protocol.policy_event import POLICY_EVENT, policy_content
 from policybot.protocol.signing import SigningKey, sign_json
@@ -36,6 +36,7 @@ ROOM = "!protected:bench.example"
 MODERATION_ROOM = "!moderation:bench.example"
 LIST = "!bans:bench.example"
 BOT = f"@policybot:{NAME}"
+MODERATOR = f"@moderator:{NAME}"
 
 _YEAR_MS = 365 * 24 * 3600 * 1000
 _START_DEADLINE_S = 60.0
@@ -54,7 +55,7 @@ def rules(count: int) -> list[Rule]:
 
     The globs ban names by their beginning, as spam waves have them.
     """
-    parsed = [parse_rule(LIST, _rule_event(number)) for number in range(count)]
+    parsed = [parse_rule(LIST, rule_event(number)) for number in range(count)]
     assert all(isinstance(rule, Rule) for rule in parsed)
     return [rule for rule in parsed if isinstance(rule, Rule)]
 
@@ -77,7 +78,8 @@ def _literal_user(number: int) -> str:
     return f"@spammer{number}:{CALLERS[number % len(CALLERS)].name}"
 
 
-def _rule_event(number: int) -> JsonObject:
+def rule_event(number: int) -> JsonObject:
+    """The state event of one rule."""
     tenth, last = divmod(number, 10)
     kind = "user"
     if last == 8:
@@ -88,17 +90,20 @@ def _rule_event(number: int) -> JsonObject:
         entity = _literal_user(number)
     return {
         "type": f"m.policy.rule.{kind}",
-        "state_key": f"rule:{entity}",
-        "event_id": f"$rule{number}",
-        "sender": f"@moderator:{NAME}",
+        "state_key": rule_state_key(entity, "m.ban"),
+        "event_id": f"$rule{number:_>39}",
+        "sender": MODERATOR,
         "origin_server_ts": now_ms(),
         "content": {"entity": entity, "reason": "spam", "recommendation": "m.ban"},
     }
 
 
 class Installation:
-    """One policybot with so many rules, in a directory of its own; ``database`` is the URL of an
-    empty one, by default an SQLite file in the directory."""
+    """One policybot with so many rules, in a directory of its own.
+
+    ``database`` is the URL of an empty one, by default an SQLite file in the directory;
+    ``homeserver`` the URL of one and an access token, by default there is none.
+    """
 
     def __init__(
         self,
@@ -106,41 +111,58 @@ class Installation:
         rule_count: int,
         environment: Mapping[str, str] | None = None,
         database: str | None = None,
+        homeserver: tuple[str, str] | None = None,
+        *,
+        libraries: str = "",
     ) -> None:
         self.rule_count = rule_count
         self._database = database or f"sqlite:///{directory / 'policybot.db'}"
+        self.libraries = libraries
         self._directory = directory
         self._environment = {**os.environ, **(environment or {})}
+        self._homeserver = homeserver
         self._nobody = socket.socket()  # bound and not listening, so that nobody else gets it
         self.key = SigningKey.generate()
 
     def start(self) -> None:
         """Prepare the database and start the process; afterwards it answers at ``address``."""
+        self._directory.mkdir(exist_ok=True)
         asyncio.run(self._prepare())
         self._nobody.bind(("127.0.0.1", 0))
-        config = self._directory / "config.yaml"
-        config.write_text(
+        url, token = self._homeserver or (
+            f"http://127.0.0.1:{self._nobody.getsockname()[1]}",
+            "none",
+        )
+        self._config.write_text(
             f"""
 moderation_rooms: ["{MODERATION_ROOM}"]
 policy_server: {{name: {NAME}}}
 listen: {{host: 127.0.0.1, port: 0}}
 standalone:
   homeserver:
-    url: http://127.0.0.1:{self._nobody.getsockname()[1]}
+    url: {url}
     user_id: "{BOT}"
-    access_token: none
+    access_token: {token}
   database: {self._database}
 """
         )
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Start the process once more with what it has."""
         self._log = self._directory / "log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "policybot", "run", "-c", str(config)],
+                [sys.executable, "-m", "policybot", "run", "-c", str(self._config)],
                 stderr=log,
                 cwd=Path(__file__).parents[1],
                 env=self._environment,
             )
         self.address = self._wait_for_address()
+
+    @property
+    def _config(self) -> Path:
+        return self._directory / "config.yaml"
 
     async def _prepare(self) -> None:
         now = now_ms()
@@ -159,9 +181,11 @@ standalone:
                 )
             )
             await ModerationRoomTable(db).save(
-                ModerationRoomRecord(MODERATION_ROOM, "invite", (BOT, f"@moderator:{NAME}"))
+                ModerationRoomRecord(MODERATION_ROOM, "invite", (BOT, MODERATOR))
             )
-            await SubscriptionTable(db).save(Subscription(MODERATION_ROOM, LIST, 0, "bans", True))
+            if self.rule_count or self._homeserver is None:
+                subscription = Subscription(MODERATION_ROOM, LIST, 0, "bans", True)
+                await SubscriptionTable(db).save(subscription)
             await RuleTable(db).save(LIST, rules(self.rule_count))
             for caller in (*CALLERS, *BANNED_CALLERS):
                 await ServerKeyTable(db).save(_server_keys(caller, now))
@@ -184,8 +208,19 @@ standalone:
 
     def memory_mib(self) -> float:
         """Resident memory of the process."""
+        return self._memory_mib("VmRSS")
+
+    def peak_mib(self) -> float:
+        """The most resident memory since the start or since `forget_peak`."""
+        return self._memory_mib("VmHWM")
+
+    def forget_peak(self) -> None:
+        """Let the present memory be the most there was."""
+        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
+
+    def _memory_mib(self, name: str) -> float:
         status = Path(f"/proc/{self._process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        found = re.search(rf"{name}:\s+(\d+) kB", status)
         assert found is not None
         return int(found[1]) / 1024
 
@@ -205,12 +240,12 @@ standalone:
 def _state(public_key: str) -> list[JsonObject]:
     contents: dict[str, JsonObject] = {
         "m.room.create": {"room_version": "11"},
-        "m.room.power_levels": {"users": {f"@moderator:{NAME}": 100}},
+        "m.room.power_levels": {"users": {MODERATOR: 100}},
         "m.room.join_rules": {"join_rule": "public"},
         POLICY_EVENT: policy_content(NAME, public_key),
     }
     return [
-        {"type": type_, "state_key": "", "sender": f"@moderator:{NAME}", "content": content}
+        {"type": type_, "state_key": "", "sender": MODERATOR, "content": content}
         for type_, content in contents.items()
     ]
 

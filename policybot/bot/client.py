@@ -5,7 +5,7 @@ with typed parsers. Every call has a time limit in seconds and raises only `Refu
 `TokenRejected` or `HomeserverAway` (no answer: it may have been done all the same).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -24,7 +24,7 @@ from .http import (
     path,
     request,
 )
-from .raw_event import is_event, parse_events
+from .raw_event import EventReader, is_event
 from .send_gate import Precedence, SendGate
 
 __all__ = [
@@ -216,14 +216,19 @@ class MatrixClient:
             raise HomeserverAway("answered with something that is not a full state event")
         return event
 
-    async def full_state(
-        self, room_id: str, *, time_limit: float = READ_TIME_LIMIT_S
-    ) -> list[JsonObject]:
-        """All state events of a room; those that are no events are left out."""
-        url = path("rooms", room_id, "state")
-        body = await request(self._api, "GET", url, time_limit=time_limit)
+    async def read_state(
+        self,
+        room_id: str,
+        take: Callable[[JsonObject], None],
+        *,
+        time_limit: float = READ_TIME_LIMIT_S,
+    ) -> None:
+        """Give ``take`` all state events of a room one by one, while they come; those that are no
+        events are left out. If this raises, some may have been given already."""
+        reader, url = EventReader(take), path("rooms", room_id, "state")
         try:
-            return await parse_events(body)
+            await request(self._api, "GET", url, time_limit=time_limit, take=reader.feed)
+            reader.end()
         except (ValueError, RecursionError):
             raise HomeserverAway("answered with something that is not a list") from None
 

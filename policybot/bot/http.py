@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_TIME_LIMIT_S = 30.0
 # A list with 100,000 rules has 50 MB, a room with 100,000 members 42 MB.
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
+_PIECE = 16_384  # bytes; some 40 rules, which take less than a millisecond
 _DEFAULT_RETRY_S = 1.0  # when a rate limit does not say how long to wait
 _TOKEN_ERRORS = ("M_UNKNOWN_TOKEN", "M_MISSING_TOKEN")
 
@@ -88,13 +89,15 @@ async def request(
     time_limit: float = DEFAULT_TIME_LIMIT_S,
     gate: SendGate | None = None,
     precedence: Precedence = Precedence.ASKED,
+    take: Callable[[bytes], None] | None = None,
 ) -> bytes:
     """Ask the homeserver, waiting out rate limits, for at most ``time_limit`` seconds in all.
 
     Requests that share a ``gate`` share a rate limit; None means one of its own.
 
     Returns:
-        The body of the 2xx answer, which is not checked yet.
+        The body of the 2xx answer, which is not checked yet. With ``take`` this is given the body
+        in small pieces as they come, with turns for other tasks in between, and nothing is left.
 
     Raises:
         Refused: 4xx with a Matrix error, or 429 whose wait would end after the time limit.
@@ -115,7 +118,7 @@ async def request(
             while True:
                 async with gate.turn(precedence):
                     asking = True
-                    status, answer, retry_after = await _ask(api, method, url, body)
+                    status, answer, retry_after = await _ask(api, method, url, body, take)
                     if 200 <= status < 300:
                         return answer
                     failure = _error(status, answer, api.base_url)
@@ -137,7 +140,7 @@ async def request(
 
 
 async def _ask(
-    api: HTTPAPI, method: str, url: URL, body: bytes | None
+    api: HTTPAPI, method: str, url: URL, body: bytes | None, take: Callable[[bytes], None] | None
 ) -> tuple[int, bytes, str | None]:
     headers = {"Content-Type": "application/json"} if body is not None else {}
     if api.token:
@@ -146,23 +149,28 @@ async def _ask(
     async with api.session.request(
         method, url, data=body, headers=headers, allow_redirects=False
     ) as response:
-        answer = await _read(response)
+        answer = await _read(response, take if response.ok else None)
     duration = time.monotonic() - started
     logger.debug("%s %s: %d in %.0f ms", method, url.raw_path, response.status, duration * 1000)
     return response.status, answer, response.headers.get("Retry-After")
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body.
+async def _read(response: aiohttp.ClientResponse, take: Callable[[bytes], None] | None) -> bytes:
+    """The body, or nothing of it if it is taken piece by piece.
 
     Raises:
         HomeserverAway: it is larger than anything that a homeserver should say.
     """
-    body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > MAX_ANSWER_BYTES:
+    size, body = 0, bytearray()
+    async for piece in response.content.iter_chunked(_PIECE):
+        size += len(piece)
+        if size > MAX_ANSWER_BYTES:
             raise HomeserverAway(f"answered with more than {MAX_ANSWER_BYTES:,} bytes")
+        if take is None:
+            body += piece
+        else:
+            take(piece)
+            await asyncio.sleep(0)
     return bytes(body)
 
 

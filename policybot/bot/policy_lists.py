@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from policybot.policy.records import Subscription
+from policybot.policy.replacement import Replacement
 from policybot.policy.rule import RULE_EVENT_TYPES, Rule, RuleKey
 from policybot.policy.rule_store import Change, RuleStore
 from policybot.protocol.canonical_json import JsonObject
@@ -17,20 +18,25 @@ from .client import MatrixClient, Refused, TokenRejected
 from .moderation_rooms import ModerationRooms
 from .notices import Notices
 from .reply import Reply
-from .subscriptions import Subscriptions, SubscriptionTable
+from .subscriptions import SHORTCODE_EVENT, Subscriptions, SubscriptionTable
 from .unsaved import PatientRules
+
+PAUSE_S = 0.001
+"""Between two steps of taking over a list that was read."""
 
 
 @dataclass(slots=True)
 class ListInfo:
     """What is shown about a list: its name as its room says, and whether it can be read.
 
+    ``reading_waits`` tells that the list will be read anew as soon as its lock is free.
     ``awaited`` holds the rules that we wrote and applied, by event type and state key, until sync
     brings them.
     """
 
     name: str = ""
     stale: bool = False
+    reading_waits: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     awaited: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -42,6 +48,27 @@ class ListInfo:
         if awaited is not None and event.get("event_id") == awaited:
             del self.awaited[place]
         return awaited is not None
+
+
+class _Reading:
+    """What is wanted of a list's state; the events themselves are not kept."""
+
+    def __init__(self, rules: Replacement) -> None:
+        self.rules = rules
+        self.name = ""
+        self.shortcode = ""
+
+    def take(self, event: JsonObject) -> None:
+        self.rules.take(event)
+        if event.get("state_key") == "":
+            if event["type"] == "m.room.name":
+                self.name = _text(event["content"].get("name"))
+            elif event["type"] == SHORTCODE_EVENT:
+                self.shortcode = _text(event["content"].get("shortcode"))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 class PolicyLists:
@@ -121,12 +148,12 @@ class PolicyLists:
         """
         self.subscriptions.check(moderation_room, list_id, shortcode)
         try:
-            state = await self.read(list_id)
+            proposed = await self.read(list_id)
         except BaseException:
             if not self.subscriptions.followers(list_id):
                 self._lists.pop(list_id, None)
             raise
-        return await self.subscriptions.add(moderation_room, list_id, shortcode, state, own=own)
+        return await self.subscriptions.add(moderation_room, list_id, shortcode, proposed, own=own)
 
     async def unwatch(self, subscription: Subscription) -> None:
         """Stop following a list; its rules are forgotten when nobody else follows it."""
@@ -141,44 +168,50 @@ class PolicyLists:
 
     # -- following -------------------------------------------------------------------------------
 
-    async def read(self, list_id: str) -> list[JsonObject]:
+    async def read(self, list_id: str) -> str:
         """Read the full state of a list and let it replace the known rules by a diff.
+
+        Returns the shortcode that the list proposes, or "".
 
         Raises:
             Refused, HomeserverAway: it could not be read; the known rules stay.
         """
         info = self._info(list_id)
         async with info.lock:
-            state = await self._client.full_state(list_id)
+            info.reading_waits = False
+            reading = _Reading(self.rules.replacement(list_id))
+            await self._client.read_state(list_id, reading.take)
             info.awaited.clear()
-            for event in state:
-                if event["type"] == "m.room.name" and event.get("state_key") == "":
-                    name = event["content"].get("name")
-                    info.name = name if isinstance(name, str) else ""
+            info.name = reading.name
             followed = bool(
                 self.subscriptions.followers(list_id)
             )  # else all of it is new, and no news
-            for changes in self.rules.replace_in_steps(list_id, state):
+            for changes in self.rules.replace_in_steps(reading.rules):
                 if changes:
                     # At once: until then a rule against everybody would be in force.
                     self._moderation_rooms.rules_changed(list_id)
                 await self._save(list_id, changes)
                 if followed:
                     self._on_changes(list_id, changes)
-                # A list of 100,000 rules must not keep `/sign` waiting.
-                await asyncio.sleep(0)
+                # A list of 100,000 rules must not keep `/sign` waiting, which takes several
+                # turns of the event loop.
+                await asyncio.sleep(PAUSE_S)
             info.stale = False
-        return state
+        return reading.shortcode
 
     async def read_again(self, list_id: str) -> None:
         """Read a watched list; if it may not be read its moderation rooms are told, once.
+
+        Asked again before the reading has begun, this does nothing: somebody who fills a list
+        makes gap after gap.
 
         Raises:
             HomeserverAway: it could not be read; the known rules stay.
         """
         info = self._lists.get(list_id)
-        if info is None:
+        if info is None or info.reading_waits:
             return
+        info.reading_waits = True
         try:
             await self.read(list_id)
         except TokenRejected:

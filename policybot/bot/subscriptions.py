@@ -1,12 +1,11 @@
 """Which moderation room follows which policy lists, in which order and under which shortcodes."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 from policybot.policy.records import Subscription
-from policybot.protocol.canonical_json import JsonObject
 
 from .errors import CommandError
 
@@ -104,17 +103,17 @@ class Subscriptions:
         moderation_room: str,
         list_id: str,
         shortcode: str | None,
-        state: Iterable[JsonObject],
+        proposed: str,
         *,
         own: bool,
     ) -> Subscription:
-        """Follow a list after those that are followed. ``state`` is the list's: it may propose a
-        shortcode."""
+        """Follow a list after those that are followed. ``proposed`` is the shortcode that the list
+        wishes for, which may be anything; "" is none."""
         subscription = Subscription(
             moderation_room=moderation_room,
             list_id=list_id,
             position=1 + max((s.position for s in self.of(moderation_room)), default=-1),
-            shortcode=(shortcode or self._shortcode(moderation_room, state)).lower(),
+            shortcode=(shortcode or self._shortcode(moderation_room, proposed)).lower(),
             own=own,
         )
         await self._table.save(subscription)
@@ -147,15 +146,12 @@ class Subscriptions:
         if self.find(moderation_room, wanted) is not None:
             raise CommandError(f"The shortcode {wanted} is taken. Choose another one.")
 
-    def _shortcode(self, moderation_room: str, state: Iterable[JsonObject]) -> str:
+    def _shortcode(self, moderation_room: str, proposed: str) -> str:
         """A shortcode that is free: the one that the list proposes, or a made one."""
         taken = {subscription.shortcode for subscription in self.of(moderation_room)}
-        for event in state:
-            content = event["content"]
-            if event["type"] == SHORTCODE_EVENT and isinstance(content.get("shortcode"), str):
-                code = content["shortcode"].lower()
-                if _SHORTCODE.fullmatch(code) and code not in taken:
-                    return str(code)
+        code = proposed.lower()
+        if _SHORTCODE.fullmatch(code) and code not in taken:
+            return code
         number = 1
         while f"list{number}" in taken:
             number += 1

@@ -34,9 +34,12 @@ def fold(text: str) -> str:
 
 
 class Glob:
-    """One pattern, compared as it is: who wants to ignore case folds pattern and text."""
+    """One pattern, compared as it is: who wants to ignore case folds pattern and text.
 
-    __slots__ = ("pattern", "_head", "_middle", "_tail", "_shortest", "_automaton")
+    ``head`` is what every matching text begins with.
+    """
+
+    __slots__ = ("pattern", "head", "_middle", "_tail", "_shortest", "_automaton")
 
     def __init__(self, pattern: str) -> None:
         self.pattern = collapse_stars(pattern)
@@ -46,9 +49,9 @@ class Glob:
         self._automaton: _Automaton | None = None
         if "?" not in pattern:
             self._middle = tuple(pieces[1:-1])
-            self._head, self._tail = pieces[0], pieces[-1]
+            self.head, self._tail = pieces[0], pieces[-1]
         else:
-            self._head = pieces[0].partition("?")[0]
+            self.head = pieces[0].partition("?")[0]
             self._tail = pieces[-1].rpartition("?")[2]
 
     def __repr__(self) -> str:
@@ -62,7 +65,7 @@ class Glob:
         """Whether the pattern covers the whole text."""
         if (
             len(text) < self._shortest
-            or not text.startswith(self._head)
+            or not text.startswith(self.head)
             or not text.endswith(self._tail)
         ):
             return False
@@ -73,7 +76,7 @@ class Glob:
         if "*" not in self.pattern:
             return text == self.pattern
         # The leftmost place for each piece leaves the most room for the next.
-        position, end = len(self._head), len(text) - len(self._tail)
+        position, end = len(self.head), len(text) - len(self._tail)
         for piece in self._middle:
             found = text.find(piece, position, end)
             if found < 0:

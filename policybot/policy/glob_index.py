@@ -17,9 +17,16 @@ from .glob import Glob
 CROWDED = 16
 """A piece takes no more globs than this."""
 
+SPARSE = 2
+"""A piece of three characters takes no more while there is a longer one: it is part of so many
+texts that with 10,000 globs each look-up would meet dozens of them, far apart in memory."""
+
 _SHORT, _LONG = 3, 6
 
 V = TypeVar("V")
+
+# With what the glob begins, by which nearly all are told not to match without a call.
+_Entry = tuple[str, Glob, V]
 
 
 class Pieces:
@@ -61,8 +68,8 @@ class GlobIndex(Generic[V]):
     __slots__ = ("_filed", "_loose", "_size", "_size_long")
 
     def __init__(self) -> None:
-        self._filed: dict[str, list[tuple[Glob, V]]] = {}
-        self._loose: list[tuple[Glob, V]] = []
+        self._filed: dict[str, list[_Entry[V]]] = {}
+        self._loose: list[_Entry[V]] = []
         self._size = 0
         self._size_long = 0
 
@@ -78,14 +85,15 @@ class GlobIndex(Generic[V]):
         """Add a glob; False means that it is loose."""
         self._size += 1
         parts = glob.literal_parts()
-        piece = self._emptiest(parts, _SHORT)
-        if piece is None:
-            piece = self._emptiest(parts, _LONG)
-            if piece is None:
-                self._loose.append((glob, value))
-                return False
-            self._size_long += 1
-        self._filed.setdefault(piece, []).append((glob, value))
+        for length, most in ((_SHORT, SPARSE), (_LONG, CROWDED), (_SHORT, CROWDED)):
+            piece = self._emptiest(parts, length, most)
+            if piece is not None:
+                break
+        else:
+            self._loose.append((glob.head, glob, value))
+            return False
+        self._size_long += length == _LONG
+        self._filed.setdefault(piece, []).append((glob.head, glob, value))
         return True
 
     def remove(self, glob: Glob, value: V) -> None:
@@ -111,22 +119,20 @@ class GlobIndex(Generic[V]):
 
     def matching(self, text: Pieces) -> list[V]:
         """The values of all globs that match, in no particular order."""
-        values = [value for glob, value in self._loose if glob.matches(text.text)]
+        matching = _matching(self._loose, text.text)
         filed = self._filed
         if filed:
             found = filed.keys() & text.short
             if self._size_long:
                 found |= filed.keys() & text.long
             for piece in found:
-                for glob, value in filed[piece]:
-                    if glob.matches(text.text):
-                        values.append(value)
-        return values
+                matching += _matching(filed[piece], text.text)
+        return matching
 
-    def _emptiest(self, parts: Iterable[str], length: int) -> str | None:
-        """The piece of this length with the fewest globs, unless all are crowded."""
+    def _emptiest(self, parts: Iterable[str], length: int, most: int) -> str | None:
+        """The piece of this length with the fewest globs, unless all have ``most``."""
         best: str | None = None
-        fewest = CROWDED
+        fewest = most
         for part in parts:
             for piece in _pieces(part, length):
                 entries = self._filed.get(piece)
@@ -150,10 +156,14 @@ def _cutter(count: int, length: int) -> Callable[[str], tuple[str, ...]]:
     return itemgetter(*[slice(start, start + length) for start in range(count)])
 
 
-def _take(entries: list[tuple[Glob, V]], value: V) -> bool:
+def _matching(entries: list[_Entry[V]], text: str) -> list[V]:
+    return [value for head, glob, value in entries if text.startswith(head) and glob.matches(text)]
+
+
+def _take(entries: list[_Entry[V]], value: V) -> bool:
     """Take the entry with this value out of the list; False if there is none."""
     for number, entry in enumerate(entries):
-        if entry[1] is value:
+        if entry[2] is value:
             del entries[number]
             return True
     return False

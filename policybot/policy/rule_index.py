@@ -7,6 +7,10 @@ from .glob_index import GlobIndex
 from .rule import Rule
 from .subject import Subject, comparable
 
+Named = dict[str, Rule | tuple[Rule, ...]]
+"""Rules by name or hash. Nearly all stand alone there, and 100,000 tuples of one would be 6 MB and
+as much work for the garbage collector as the rules themselves."""
+
 
 class RuleIndex:
     """Literal and hashed entities in dicts, globs in an index of their own.
@@ -17,8 +21,8 @@ class RuleIndex:
     __slots__ = ("_globs", "_hashed", "_literal")
 
     def __init__(self) -> None:
-        self._literal: dict[str, tuple[Rule, ...]] = {}
-        self._hashed: dict[str, tuple[Rule, ...]] = {}
+        self._literal: Named = {}
+        self._hashed: Named = {}
         self._globs: GlobIndex[Rule] = GlobIndex()
 
     @property
@@ -31,7 +35,8 @@ class RuleIndex:
         if rule.is_glob:
             return self._globs.add(Glob(comparable(rule)), rule)
         rules, name = self._place(rule)
-        rules[name] = (*rules.get(name, ()), rule)
+        there = _at(rules, name)
+        rules[name] = (*there, rule) if there else rule
         return True
 
     def alike(self, rule: Rule) -> int:
@@ -39,7 +44,7 @@ class RuleIndex:
         if rule.is_glob:
             return 0
         rules, name = self._place(rule)
-        return len(rules.get(name, ()))
+        return len(_at(rules, name))
 
     def remove(self, rule: Rule) -> None:
         """Take out a rule that was added.
@@ -51,7 +56,7 @@ class RuleIndex:
             self._globs.remove(Glob(comparable(rule)), rule)
             return
         rules, name = self._place(rule)
-        left = tuple(other for other in rules[name] if other is not rule)
+        left = tuple(other for other in _at(rules, name) if other is not rule)
         if left:
             rules[name] = left
         else:
@@ -74,13 +79,18 @@ class RuleIndex:
         found = {id(rule): rule for text in subject.pieces for rule in self._globs.matching(text)}
         return list(found.values())
 
-    def _place(self, rule: Rule) -> tuple[dict[str, tuple[Rule, ...]], str]:
+    def _place(self, rule: Rule) -> tuple[Named, str]:
         if rule.entity_hash:
             return self._hashed, rule.entity_hash
         return self._literal, comparable(rule)
 
 
-def _under(rules: dict[str, tuple[Rule, ...]], names: tuple[str, ...]) -> Sequence[Rule]:
+def _at(rules: Named, name: str) -> tuple[Rule, ...]:
+    there = rules.get(name, ())
+    return (there,) if isinstance(there, Rule) else there
+
+
+def _under(rules: Named, names: tuple[str, ...]) -> Sequence[Rule]:
     if len(names) == 1:
-        return rules.get(names[0], ())
-    return [rule for name in dict.fromkeys(names) for rule in rules.get(name, ())]
+        return _at(rules, names[0])
+    return [rule for name in dict.fromkeys(names) for rule in _at(rules, name)]

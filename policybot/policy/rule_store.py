@@ -1,29 +1,20 @@
 """The rules of all watched policy lists, and which of them decides about a sender."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from policybot.protocol.canonical_json import JsonObject
 
-from .rule import (
-    RULE_EVENT_TYPES,
-    NotARule,
-    Removal,
-    Rule,
-    RuleKey,
-    RuleKind,
-    event_types,
-    is_usable_name,
-    parse_rule,
-)
+from .replacement import Replacement, can_hold_rule
+from .rule import RULE_EVENT_TYPES, NotARule, Removal, Rule, RuleKey, RuleKind, parse_rule
 from .rule_list import ListCounts, RuleList
 from .subject import Subject, server_subject
 
 MAX_REMEMBERED = 50_000
 """Results of `RuleStore.decide` that are kept."""
 
-STEP = 250
-"""Events or changes that `RuleStore.replace_in_steps` handles without a break."""
+STEP = 100
+"""Events that `RuleStore.replace_in_steps` applies without a break."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +81,7 @@ class RuleStore:
 
         Events that are not state events, or not of a rule's type, change nothing.
         """
-        if not _has_place(event):
+        if not can_hold_rule(event):
             return Change(list_id)
         return self._put(parse_rule(list_id, event))
 
@@ -99,37 +90,23 @@ class RuleStore:
 
         Other events are ignored as by `apply`. Returns what changed. The cost is linear.
         """
-        steps = self.replace_in_steps(list_id, events)
-        return tuple(change for step in steps for change in step)
+        replacement = self.replacement(list_id)
+        for event in events:
+            replacement.take(event)
+        return tuple(change for step in self.replace_in_steps(replacement) for change in step)
 
-    def replace_in_steps(
-        self, list_id: str, events: Iterable[JsonObject]
-    ) -> Iterator[tuple[Change, ...]]:
+    def replacement(self, list_id: str) -> Replacement:
+        """Something that takes the full state of a list, event by event, for
+        `replace_in_steps`. Until that is through, nothing else may be applied to this list."""
+        return Replacement(self._lists.get(list_id) or RuleList(list_id))
+
+    def replace_in_steps(self, replacement: Replacement) -> Iterator[tuple[Change, ...]]:
         """The same as `replace`, in small steps between which other work may be done.
 
-        Rules that stay are in force all the time. Nothing else may be applied to this list until
-        the steps are through.
+        Rules that stay are in force all the time.
         """
-        policy_list = self._list(list_id)
-        gone = policy_list.places()
-        pending: dict[tuple[str, str], Rule | Removal | NotARule] = {}
-        for number, event in enumerate(events, 1):
-            if number % STEP == 0:
-                yield ()
-            if not _has_place(event):
-                continue
-            parsed = parse_rule(list_id, event)
-            place = (parsed.event_type, parsed.state_key)
-            gone[place[0]].discard(place[1])
-            if parsed == policy_list.rule_at(*place):
-                pending.pop(place, None)
-            else:
-                pending[place] = parsed
-        for event_type, state_keys in gone.items():
-            for state_key in state_keys:
-                pending[event_type, state_key] = Removal(list_id, event_type, state_key)
         changes: list[Change] = []
-        for number, parsed in enumerate(_in_safe_order(pending), 1):
+        for number, parsed in enumerate(replacement, 1):
             change = self._put(parsed)
             if not change.is_empty:
                 changes.append(change)
@@ -244,34 +221,6 @@ class RuleStore:
         self._remembered = 0
 
 
-def _has_place(event: JsonObject) -> bool:
-    """Whether this is a state event that can hold a rule."""
-    event_type, state_key = event.get("type"), event.get("state_key")
-    return (
-        isinstance(event_type, str)
-        and event_type in RULE_EVENT_TYPES
-        and isinstance(state_key, str)
-        and is_usable_name(state_key)
-    )
-
-
 def _subjects(user_id: str) -> tuple[Subject, Subject]:
     server = user_id.partition(":")[2]
     return Subject(RuleKind.USER, user_id), server_subject(server)
-
-
-def _in_safe_order(
-    pending: Mapping[tuple[str, str], Rule | Removal | NotARule],
-) -> Iterator[Rule | Removal | NotARule]:
-    """First what only goes, since that makes room; last what goes while a rule of another event
-    type comes under the same kind and state key, so that one of them is always in force."""
-    moving: list[Removal | NotARule] = []
-    for place, parsed in pending.items():
-        if not isinstance(parsed, Rule):
-            others = ((name, place[1]) for name in event_types(RULE_EVENT_TYPES[place[0]]))
-            if any(isinstance(pending.get(other), Rule) for other in others):
-                moving.append(parsed)
-            else:
-                yield parsed
-    yield from (parsed for parsed in pending.values() if isinstance(parsed, Rule))
-    yield from moving

@@ -36,7 +36,8 @@ _SQLITE_COMMANDS = (
     # Keys are hashes and spread over all pages: 16 MB of them are kept, and a page that changes
     # often is copied out of the write-ahead log less often. A third off the cost of a verdict.
     "PRAGMA cache_size = -16000",
-    "PRAGMA wal_autocheckpoint = 4000",
+    # Pages of 4 kB. Only if `checkpoints` cannot keep up, since here a commit stops for it.
+    "PRAGMA wal_autocheckpoint = 16000",
     # While another process holds the file, each attempt holds our only connection. Answers wait
     # 200 ms for the store, and reads still work then, so attempts are short and repeated.
     # Comes last: until here, sqlite3's own 5 seconds hold.

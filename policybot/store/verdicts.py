@@ -12,10 +12,11 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
-from mautrix.util.async_db import Database
+from mautrix.util.async_db import Database, Scheme
 
 from policybot.policy.verdict import Decision
 
+from .checkpoints import Checkpoints
 from .failure import blames_row, first_line
 from .outage import WriteOutage
 from .refusal_log import REPORTED, RefusalLog
@@ -60,6 +61,7 @@ class VerdictStore:
         max_waiting: int = 200_000,
         chunk: int = 500,
     ) -> None:
+        self._db = db
         self._clock = clock
         self._chunk = self._limit = chunk
         self._queue = VerdictQueue(max_waiting)
@@ -84,11 +86,14 @@ class VerdictStore:
     # -- life ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start writing, also what was submitted before, and pruning."""
+        """Start writing, also what was submitted before, and what goes on beside it."""
         self._tasks = [
             asyncio.create_task(self._write(), name="write verdicts"),
             asyncio.create_task(self.retention.run(), name="prune verdicts"),
         ]
+        if self._db.scheme is Scheme.SQLITE:
+            copying = Checkpoints(self._db).run()
+            self._tasks.append(asyncio.create_task(copying, name="checkpoints"))
 
     async def stop(self, timeout_s: float = 5.0) -> int:
         """Write what waits, trying for at most ``timeout_s`` and ending an attempt that is under
@@ -97,12 +102,13 @@ class VerdictStore:
         self._stopping = True
         self._wake.set()
         if self._tasks:
-            writing, pruning = self._tasks
-            pruning.cancel()
+            writing, *others = self._tasks
+            for task in others:
+                task.cancel()
             await asyncio.wait({writing}, timeout=timeout_s)
             self._given_up = True
             self._wake.set()
-            await asyncio.wait({writing, pruning}, timeout=_LAST_ATTEMPT_S)
+            await asyncio.wait({writing, *others}, timeout=_LAST_ATTEMPT_S)
         unwritten = self._queue.give_up()
         self._answer_lookups({})
         if unwritten:

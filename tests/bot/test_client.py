@@ -22,7 +22,19 @@ from .conftest import ALICE, BOT
 from .fake_homeserver import FakeHomeserver, Fault
 from .send_limit import SendLimit
 
+JsonObject = dict[str, Any]
+
 HOSTILE = ("a/b", "a?b=c", "a#b", "a%2Fb", "..", ".", "a b", "ü😀", "a;b", "a+b", "a\\b", "\n")
+
+
+def ignore(_event: JsonObject) -> None:
+    """For a room's state that nobody looks at."""
+
+
+async def full_state(client: MatrixClient, room_id: str) -> list[JsonObject]:
+    state: list[JsonObject] = []
+    await client.read_state(room_id, state.append)
+    return state
 
 
 async def test_login_and_whoami(homeserver: FakeHomeserver) -> None:
@@ -107,7 +119,7 @@ async def test_state(homeserver: FakeHomeserver, client: MatrixClient) -> None:
     assert homeserver.calls("GET", "m.room.policy")[0].query["format"] == ("event",)
     assert await client.state_event(room_id, "m.room.policy", "other") is None
     assert (await client.event(room_id, event_id))["content"] == {"via": "example.org"}
-    state = await client.full_state(room_id)
+    state = await full_state(client, room_id)
     assert [event["type"] for event in state] == [
         key[0] for key in homeserver.rooms[room_id].state
     ]
@@ -210,7 +222,7 @@ CALLS: list[Call] = [
     lambda client: client.joined_members("!a", time_limit=0.3),
     lambda client: client.create_room(name="a", time_limit=0.3),
     lambda client: client.state_event("!a", "b", time_limit=0.3),
-    lambda client: client.full_state("!a", time_limit=0.3),
+    lambda client: client.read_state("!a", ignore, time_limit=0.3),
     lambda client: client.event("!a", "$b", time_limit=0.3),
     lambda client: client.put_state("!a", "b", "", {}, time_limit=0.3),
     lambda client: client.send_notice("!a", "b", "b", transaction_id="c", time_limit=0.3),
@@ -349,7 +361,7 @@ async def test_odd_events_do_not_hide_the_state(
     room_id = homeserver.create_room(BOT)
     await homeserver.set_state(room_id, BOT, "m.room.pinned_events", {"pinned": 5})
     await homeserver.set_state(room_id, BOT, "m.policy.rule.user", {"entity": ["x"]}, "\ud800")
-    assert len(await client.full_state(room_id)) == len(homeserver.rooms[room_id].state)
+    assert len(await full_state(client, room_id)) == len(homeserver.rooms[room_id].state)
 
 
 async def test_events_share_a_rate_limit_and_replies_go_first(
@@ -390,3 +402,34 @@ async def test_no_turn_within_the_time_limit(
     assert caught.value.status == 429
     await client.whoami()  # reading goes on
     assert homeserver.messages(room_id, BOT) == []
+
+
+async def test_others_get_their_turn_while_a_long_state_comes(
+    homeserver: FakeHomeserver, client: MatrixClient
+) -> None:
+    room_id = homeserver.create_room(BOT)
+    room = homeserver.rooms[room_id]
+    for number in range(2_000):
+        room.append(BOT, "m.policy.rule.user", {"entity": f"@spammer{number}:x"}, str(number))
+    state: list[JsonObject] = []
+    most = taken = 0
+
+    async def other() -> None:
+        nonlocal most, taken
+        while True:
+            most, taken = max(most, len(state) - taken), len(state)
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await client.read_state(room_id, state.append)
+    task.cancel()
+    assert len(state) == len(room.state)
+    # A piece of 16 kB, and each event has more than 200 bytes.
+    assert 0 < most < 16_384 / 200
+
+
+async def test_a_state_that_breaks_off(homeserver: FakeHomeserver, client: MatrixClient) -> None:
+    room_id = homeserver.create_room(BOT)
+    homeserver.fault("GET", "/state", Fault(200, body='[{"type": "m.room.create"'))
+    with pytest.raises(HomeserverAway, match="not a list"):
+        await client.read_state(room_id, ignore)

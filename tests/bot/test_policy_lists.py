@@ -1,10 +1,14 @@
 """Watched lists: followed by sync, read again after gaps, kept while they cannot be read."""
 
+import asyncio
+import json
 from typing import Any
 
 import pytest
 
+from policybot.bot.client import HomeserverAway
 from policybot.policy.rule import hash_of
+from policybot.policy.rule_store import STEP
 
 from .fake_homeserver import Fault
 from .moderated import ALICE, BOT, SPAMMER, Moderated, ban
@@ -305,3 +309,48 @@ async def test_a_rule_against_everybody_is_never_in_force_while_a_list_is_read(
     await bot.chat.lists.read(list_id)
     assert seen == [{"everybody"}]
     gate.set()
+
+
+async def test_a_long_list_is_taken_over_in_small_steps(bot: Moderated) -> None:
+    """Between any two turns of the event loop at most so many rules change."""
+    list_id = bot.policy_list("Long", **{f"k{n}": ban(f"@s{n}:x") for n in range(12 * STEP)})
+    rules = bot.chat.lists.rules
+    most = seen = 0
+
+    async def other() -> None:
+        nonlocal most, seen
+        while True:
+            most, seen = max(most, rules.generation - seen), rules.generation
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await bot.ask(f"!policy watch {list_id}")
+    await bot.caught_up()
+    task.cancel()
+    assert sum(rules.counts(list_id).rules.values()) == 12 * STEP
+    assert 0 < most <= STEP
+
+
+async def test_a_list_that_breaks_off_changes_nothing(bot: Moderated) -> None:
+    room_id, list_id = await bot.enabled(), await watched(bot, a=ban(SPAMMER))
+    state = list(bot.homeserver.rooms[list_id].state.values())
+    state[-1] = {**state[-1], "content": ban("@other:x")}
+    body = json.dumps([*state, {**state[-1], "state_key": "b"}])[:-1]
+    bot.homeserver.fault("GET", f"{list_id}/state", Fault(200, body=body))
+    with pytest.raises(HomeserverAway):
+        await bot.chat.lists.read(list_id)
+    assert not (await bot.sign(room_id)).signed
+    assert (await bot.sign(room_id, "@other:x")).signed
+
+
+async def test_many_gaps_at_once_are_one_reading(bot: Moderated) -> None:
+    list_id = await watched(bot, a=ban(SPAMMER))
+    reads = len(bot.homeserver.calls("GET", f"{list_id}/state"))
+    gate = bot.homeserver.gate("GET", f"{list_id}/state")
+    bot.chat._updates.read_list(list_id)
+    await bot.homeserver.wait_for(lambda: bot.homeserver.gates_left() == 0)
+    for _ in range(20):
+        bot.chat._updates.read_list(list_id)
+    gate.set()
+    await bot.caught_up()
+    assert len(bot.homeserver.calls("GET", f"{list_id}/state")) == reads + 2

@@ -1,6 +1,5 @@
-"""Events as they come, and reading many of them without holding up others."""
+"""Events as they come, one by one or many in pieces."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policybot.bot.raw_event import events_of, is_event, parse_events
+from policybot.bot.raw_event import EventReader, events_of, is_event
 
 EVENT = {"type": "a", "sender": "@b:c", "content": {"d": [1, "]", '"'], "e": "},{["}}
 
@@ -31,6 +30,16 @@ def test_what_is_no_event(change: dict[str, Any]) -> None:
     assert not is_event(EVENT | change)
 
 
+def read(body: bytes, size: int) -> list[dict[str, Any]]:
+    """What is read of a body that comes in pieces of so many bytes."""
+    events: list[dict[str, Any]] = []
+    reader = EventReader(events.append)
+    for start in range(0, len(body), size):
+        reader.feed(body[start : start + size])
+    reader.end()
+    return events
+
+
 @pytest.mark.parametrize("value", [None, 5, "x", {}, {"events": []}])
 def test_no_list_of_events(value: Any) -> None:
     assert not is_event(value)
@@ -49,22 +58,25 @@ def test_no_list_of_events(value: Any) -> None:
         json.dumps([EVENT, 5, EVENT], indent=2),
     ],
 )
-async def test_arrays(text: str) -> None:
+@pytest.mark.parametrize("size", [1, 3, 1_000])
+def test_arrays(text: str, size: int) -> None:
     expected = [value for value in json.loads(text) if value == EVENT]
-    assert await parse_events(text.encode()) == expected
+    assert read(text.encode(), size) == expected
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "{}", "[", "[1", "[1,", "[1 2]", "[,]", "5", "[1;2]", "x"]
+    "text", ["", " ", "{}", "[", "[1", "[1,", "[1 2]", "[,]", "[1,]", "5", "[1;2]", "x", "[nul]"]
 )
-async def test_no_arrays(text: str) -> None:
+@pytest.mark.parametrize("size", [1, 1_000])
+def test_no_arrays(text: str, size: int) -> None:
     with pytest.raises(ValueError):
-        await parse_events(text.encode())
+        read(text.encode(), size)
 
 
-async def test_no_utf8() -> None:
+@pytest.mark.parametrize("size", [1, 1_000])
+def test_no_utf8(size: int) -> None:
     with pytest.raises(ValueError):
-        await parse_events(b'["\xff"]')
+        read(b'["\xff"]', size)
 
 
 @given(
@@ -78,25 +90,36 @@ async def test_no_utf8() -> None:
         )
     ),
     st.sampled_from([None, 1]),
+    st.booleans(),
+    st.integers(1, 40),
 )
-def test_the_same_as_reading_it_at_once(events: list[dict[str, Any]], indent: int | None) -> None:
-    body = json.dumps(events, indent=indent).encode()
-    assert asyncio.run(parse_events(body)) == events
+def test_the_same_as_reading_it_at_once(
+    events: list[dict[str, Any]], indent: int | None, ascii_only: bool, size: int
+) -> None:
+    text = json.dumps(events, indent=indent, ensure_ascii=ascii_only)
+    assert read(text.encode(errors="surrogatepass"), size) == events
 
 
-async def test_others_get_their_turn() -> None:
-    body = json.dumps([EVENT] * 2_000).encode()
-    turns = 0
-    done = False
+def test_each_piece_gives_the_events_that_end_in_it() -> None:
+    events: list[dict[str, Any]] = []
+    reader = EventReader(events.append)
+    one = json.dumps(EVENT).encode()
+    pieces = (b"[" + one, b",", one[:9], one[9:] + b",null, " + one + b"]")
+    for piece, so_far in zip(pieces, (0, 1, 1, 3), strict=True):
+        reader.feed(piece)
+        assert events == [EVENT] * so_far
+    reader.end()
 
-    async def other() -> None:
-        nonlocal turns
-        while not done:
-            turns += 1
-            await asyncio.sleep(0)
 
-    task = asyncio.create_task(other())
-    assert len(await parse_events(body)) == 2_000
-    done = True
-    await task
-    assert turns >= 5
+def test_what_is_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("policybot.bot.raw_event.MAX_ELEMENT", 100)
+    reader = EventReader(lambda event: None)
+    reader.feed(b"[" + b"1," * 1_000)
+    reader.feed(b'"' + b"x" * 90)
+    with pytest.raises(ValueError, match="too long"):
+        reader.feed(b"x" * 20)
+
+
+def test_deep_nesting() -> None:
+    with pytest.raises((ValueError, RecursionError)):
+        read(b"[" * 100_000, 16_384)

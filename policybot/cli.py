@@ -1,4 +1,4 @@
-"""The command `policybot`: run | demo | init | check | keygen.
+"""The command `policybot`: run | demo | init | check | keygen | export | import.
 
 What a verb needs is imported when it is used, so that `--help` and wrong usage answer at once.
 """
@@ -9,9 +9,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import __version__
 from .config import ConfigError, load_config
+
+if TYPE_CHECKING:
+    from .move import Place
 
 INTERRUPTED = 130
 
@@ -35,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _init(options.config)
             case "keygen":
                 return _keygen()
+            case "export":
+                return _export(options)
+            case "import":
+                return _import(options)
             case _:
                 return _demo(options.keep)
     except ConfigError as error:
@@ -55,16 +63,40 @@ def _parser() -> argparse.ArgumentParser:
         ("init", "ask a few questions and write a configuration"),
     ):
         command = verbs.add_parser(verb, help=summary, description=summary)
-        command.add_argument(
-            "-c", "--config", type=Path, default=Path("config.yaml"), metavar="FILE",
-            help="the configuration file (default: config.yaml)",
-        )  # fmt: skip
+        _add_config(command)
     verbs.add_parser("keygen", help="make a new policy key and print its secret seed")
+    for verb, summary, file in (
+        (
+            "export",
+            "write everything in the database into a file",
+            "a new file, or - for standard output; it holds the policy key: keep it safe",
+        ),
+        (
+            "import",
+            "read such a file into an empty database; policybot must not run on it",
+            "what export has written, or - for standard input",
+        ),
+    ):
+        command = verbs.add_parser(verb, help=summary, description=summary)
+        place = command.add_mutually_exclusive_group()
+        _add_config(place)
+        place.add_argument(
+            "--database", metavar="URL",
+            help="a database that no configuration names, such as that of a maubot instance",
+        )  # fmt: skip
+        command.add_argument("file", metavar="FILE", help=file)
     demo = verbs.add_parser("demo", help="play the whole story on two real homeservers")
     demo.add_argument(
         "--keep", action="store_true", help="leave everything running until Ctrl-C, to look around"
     )
     return parser
+
+
+def _add_config(command: argparse._ActionsContainer) -> None:
+    command.add_argument(
+        "-c", "--config", type=Path, default=Path("config.yaml"), metavar="FILE",
+        help="the configuration file (default: config.yaml)",
+    )  # fmt: skip
 
 
 def _run(path: Path) -> int:
@@ -111,6 +143,26 @@ def _keygen() -> int:
         file=sys.stderr,
     )
     return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from .move import export_to
+
+    return export_to(options.file, _place(options))
+
+
+def _import(options: argparse.Namespace) -> int:
+    from .move import import_from
+
+    return import_from(options.file, _place(options))
+
+
+def _place(options: argparse.Namespace) -> "Place":
+    from .move import Place
+
+    if options.database is not None:
+        return Place(options.database)
+    return Place.of(load_config(options.config, os.environ))
 
 
 def _demo(keep: bool) -> int:

@@ -1,6 +1,7 @@
 """Who may import whom, read from the import statements of every module.
 
-protocol <- policy <- (federation, endpoint, bot, store) <- app <- standalone, check, init, cli
+protocol <- policy <- (federation, endpoint, bot, store) <- app <- standalone, check, init, move
+The command (cli) imports these and little else.
 """
 
 import ast
@@ -16,7 +17,7 @@ PACKAGE = Path(policybot.__file__).parent
 
 PURE = ("protocol", "policy")
 PARTS = ("federation", "endpoint", "bot", "store")
-ENTRIES = ("standalone", "login", "check", "init", "cli", "plugin")
+ENTRIES = ("standalone", "login", "check", "init", "move", "cli", "plugin")
 """What runs the application, in one way or another."""
 
 CONFIG = ("config", "config_source", "config_value")
@@ -30,7 +31,7 @@ ALLOWED = {
     "room_checks": {"bot", "federation"},
     "own_faults": {"bot"},
     **dict.fromkeys(ENTRIES, {"app", "login", *CONFIG, *PARTS, *PURE}),
-    "cli": {"standalone", "check", "init", "demo", "config", "protocol"},
+    "cli": {"standalone", "check", "init", "move", "demo", "config", "protocol"},
     # The demonstration is a user of the command, and of the words of the protocol.
     "demo": {"demo", "endpoint", *PURE},
     "__main__": {"cli"},
@@ -38,7 +39,7 @@ ALLOWED = {
 }
 """For each part of the package the parts that it may import. Everyone may ask for the version."""
 
-LAZY = {"standalone", "check", "init", "demo", "protocol"}
+LAZY = {"standalone", "check", "init", "move", "demo", "protocol"}
 """What cli imports only when it is needed."""
 
 IMPURE = {

@@ -5,6 +5,7 @@ import logging
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,19 @@ class DatabaseUnusable(Exception):
     """The database cannot be used. The text is one sentence that says what to do."""
 
 
+@dataclass(frozen=True, slots=True)
+class DatabaseAddress:
+    """Where a database is, its name for people (without the password), and how to open it."""
+
+    url: str
+    name: str
+    arguments: dict[str, object]
+
+    def unusable(self, error: Exception) -> DatabaseUnusable:
+        """What an error of this database means for the operator."""
+        return DatabaseUnusable(_reason(self.name, error))
+
+
 async def open_database(url: str) -> Database:
     """Open the database, with the tables of this version.
 
@@ -77,11 +91,38 @@ async def open_database(url: str) -> Database:
     Raises:
         DatabaseUnusable: nothing was changed in a database that is not ours or is damaged.
     """
+    address = await find_database(url)
+    db = Database.create(
+        url,
+        db_args=address.arguments,
+        upgrade_table=upgrade_table,
+        owner_name=OWNER,
+        ignore_foreign_tables=False,
+    )
+    try:
+        await db.start()
+        if not await db.table_exists("verdict"):
+            raise ForeignTablesFound("it has a version but no verdicts")
+    except BaseException as error:
+        await close_database(db)
+        if not isinstance(error, Exception) or isinstance(error, DatabaseUnusable):
+            raise
+        raise address.unusable(error) from error
+    return db
+
+
+async def find_database(url: str) -> DatabaseAddress:
+    """Check what can be checked before a database is opened. A SQLite file is made if it is not
+    there.
+
+    Raises:
+        DatabaseUnusable: see `open_database`.
+    """
     scheme = url.partition(":")[0]
     if scheme == "sqlite":
-        return await _open_sqlite(url)
+        return await _find_sqlite(url)
     if scheme in ("postgres", "postgresql"):
-        return await _open_postgres(url)
+        return _find_postgres(url)
     raise DatabaseUnusable(
         "The database must be given as sqlite: and a file name, such as sqlite:policybot.db, "
         "or as a URL that begins with postgres://."
@@ -101,8 +142,8 @@ async def close_database(db: Database) -> None:
         log.warning("The database was not closed in order (%s).", first_line(error))
 
 
-async def _open_sqlite(url: str) -> Database:
-    path = _sqlite_path(url)
+async def _find_sqlite(url: str) -> DatabaseAddress:
+    path = sqlite_path(url)
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise DatabaseUnusable(
             f"This Python has SQLite {sqlite3.sqlite_version}, and 3.35 or newer is needed: "
@@ -112,10 +153,15 @@ async def _open_sqlite(url: str) -> Database:
     # the process from ending) when the first commands fail.
     await asyncio.to_thread(_check_file, path)
     # The library appends to the list, so it gets one of its own.
-    return await _start(url, f"file {path}", {"init_commands": list(_SQLITE_COMMANDS)})
+    return DatabaseAddress(url, f"file {path}", {"init_commands": list(_SQLITE_COMMANDS)})
 
 
-def _sqlite_path(url: str) -> str:
+def sqlite_path(url: str) -> str:
+    """The file that a ``sqlite:`` URL names.
+
+    Raises:
+        DatabaseUnusable: it names none.
+    """
     parsed = URL(url)
     if parsed.host or not parsed.path or parsed.query_string or parsed.fragment:
         raise DatabaseUnusable(
@@ -183,7 +229,7 @@ def _check_pages(file: Path) -> None:
         raise sqlite3.DatabaseError(found.splitlines()[-1])
 
 
-async def _open_postgres(url: str) -> Database:
+def _find_postgres(url: str) -> DatabaseAddress:
     if "postgres" not in Database.schemes:
         raise DatabaseUnusable(
             "PostgreSQL needs the package asyncpg: install policybot[postgres], "
@@ -199,7 +245,7 @@ async def _open_postgres(url: str) -> Database:
             "postgres://user:password@host/name, with special characters percent-encoded."
         ) from error
     hooks = {"init": _check_connection, "reset": _leave_connection}
-    return await _start(url, name, {**_POSTGRES_ARGUMENTS, **hooks})
+    return DatabaseAddress(url, name, {**_POSTGRES_ARGUMENTS, **hooks})
 
 
 async def _leave_connection(conn: Any) -> None:
@@ -214,26 +260,6 @@ async def _check_connection(conn: Any) -> None:
             f"The PostgreSQL database has the encoding {encoding}, which cannot hold every name "
             "and text: make one with createdb --encoding=UTF8 --template=template0."
         )
-
-
-async def _start(url: str, name: str, arguments: dict[str, object]) -> Database:
-    db = Database.create(
-        url,
-        db_args=arguments,
-        upgrade_table=upgrade_table,
-        owner_name=OWNER,
-        ignore_foreign_tables=False,
-    )
-    try:
-        await db.start()
-        if not await db.table_exists("verdict"):
-            raise ForeignTablesFound("it has a version but no verdicts")
-    except BaseException as error:
-        await close_database(db)
-        if not isinstance(error, Exception) or isinstance(error, DatabaseUnusable):
-            raise
-        raise DatabaseUnusable(_reason(name, error)) from error
-    return db
 
 
 def _reason(name: str, error: Exception) -> str:

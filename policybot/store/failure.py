@@ -46,6 +46,11 @@ def passes(error: BaseException) -> bool:
     return state in _PASSING or state.startswith(_CONNECTION_EXCEPTION)
 
 
+def is_of_database(error: BaseException) -> bool:
+    """Whether it comes from a database, and not from a fault of ours."""
+    return isinstance(error, (sqlite3.Error, OSError, *_LOST_CONNECTION)) or bool(_state(error))
+
+
 def blames_row(error: BaseException) -> bool:
     """Whether the database does not take one of the rows, so that repeating does not help."""
     if isinstance(error, sqlite3.IntegrityError):
@@ -62,6 +67,15 @@ def first_line(error: BaseException) -> str:
     """What the error says, without the rest: there PostgreSQL may repeat a whole row, and with it
     somebody's message."""
     return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+
+
+def refuses_row(error: BaseException) -> bool:
+    """Whether the database does not take a row, for what it holds or since its key is taken."""
+    return (
+        blames_row(error)
+        or isinstance(error, sqlite3.IntegrityError)
+        or _state(error) == _UNIQUE_VIOLATION
+    )
 
 
 def _is_taken(error: sqlite3.IntegrityError) -> bool:

@@ -1,0 +1,77 @@
+"""A database as it is found: whose it is, and of which version. Nothing in it is changed."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from mautrix.util.async_db import (
+    Connection,
+    Database,
+    DatabaseException,
+    ForeignTablesFound,
+    Scheme,
+    UnsupportedDatabaseVersion,
+)
+
+from .database import DatabaseUnusable, close_database, find_database
+from .failure import is_of_database
+from .schema import LATEST, LIBRARY_TABLES
+
+_FIRST_TABLES = frozenset(("verdict", "decision", "setting"))
+
+
+@asynccontextmanager
+async def bare_database(url: str) -> AsyncIterator[Database]:
+    """The database without making tables or bringing them up to date. A SQLite file is made if
+    it is not there.
+
+    Raises:
+        DatabaseUnusable: also in place of every error of the database while it is in use.
+    """
+    address = await find_database(url)
+    db = Database.create(url, db_args=address.arguments)
+    try:
+        await db.start()
+        yield db
+    except Exception as error:
+        if not (is_of_database(error) or isinstance(error, DatabaseException)):
+            raise
+        raise address.unusable(error) from error
+    finally:
+        await close_database(db)
+
+
+async def table_names(conn: Connection) -> set[str]:
+    """The tables in a SQLite file, or in the current schema of a PostgreSQL database.
+
+    Raises:
+        DatabaseUnusable: the URL names a schema that is not there.
+    """
+    if conn.scheme is Scheme.SQLITE:
+        rows = await conn.fetch("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return {row["name"] for row in rows}
+    schema = await conn.fetchval("SELECT current_schema()")
+    if schema is None:
+        raise DatabaseUnusable(
+            "The schema that search_path names in the database's URL is not there: correct the "
+            "name, or make it with CREATE SCHEMA."
+        )
+    rows = await conn.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
+    return {row["tablename"] for row in rows}
+
+
+async def version_of(conn: Connection) -> int:
+    """The version of the schema; 0 if policybot never ran on the database.
+
+    Raises:
+        ForeignTablesFound: it belongs to another program.
+        UnsupportedDatabaseVersion: a newer policybot has written it.
+    """
+    names = await table_names(conn)
+    if names <= LIBRARY_TABLES:
+        return 0
+    if not names >= _FIRST_TABLES | {"version"}:
+        raise ForeignTablesFound("there are tables, but not ours")
+    version = int(await conn.fetchval("SELECT version FROM version"))
+    if version > LATEST:
+        raise UnsupportedDatabaseVersion("database", version, LATEST)
+    return version

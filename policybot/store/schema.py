@@ -1,0 +1,68 @@
+"""What the tables of a version of the schema are, read off the migrations themselves.
+
+So nothing that a migration adds can be forgotten where all tables are gone through.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from tempfile import TemporaryDirectory
+
+from mautrix.util.async_db import Database, UpgradeTable
+from yarl import URL
+
+from .migrations import upgrade_table
+
+LATEST = len(upgrade_table.upgrades)
+"""The version that this policybot makes and reads."""
+
+LIBRARY_TABLES = frozenset(("version", "database_owner"))
+"""Tables that the database library keeps for itself."""
+
+
+class ColumnKind(StrEnum):
+    """What a column holds. The values are the types that migrations name."""
+
+    TEXT = "TEXT"
+    INTEGER = "INTEGER"
+    BIGINT = "BIGINT"
+    BOOLEAN = "BOOLEAN"
+    BYTES = "BYTEA"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: its columns in their order, and the columns of its primary key."""
+
+    name: str
+    columns: dict[str, ColumnKind]
+    key: tuple[str, ...]
+
+
+def steps_to(version: int) -> UpgradeTable:
+    """The migrations up to a version."""
+    steps = UpgradeTable()
+    steps.upgrades = upgrade_table.upgrades[:version]
+    return steps
+
+
+async def tables_of(version: int) -> dict[str, Table]:
+    """The tables of a version by name, as the migrations make them in a new SQLite file."""
+    with TemporaryDirectory(prefix="policybot-schema-") as directory:
+        url = URL.build(scheme="sqlite", path=f"{directory}/schema.db")
+        db = Database.create(url, upgrade_table=steps_to(version))
+        try:
+            await db.start()
+            rows = await db.fetch(
+                "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+            )
+            names = [row["name"] for row in rows if row["name"] not in LIBRARY_TABLES]
+            return {name: await _table(db, name) for name in names}
+        finally:
+            await db.stop()
+
+
+async def _table(db: Database, name: str) -> Table:
+    rows = await db.fetch(f"PRAGMA table_info({name})")
+    columns = {row["name"]: ColumnKind(row["type"]) for row in rows}
+    key = sorted((row["pk"], row["name"]) for row in rows if row["pk"])
+    return Table(name, columns, tuple(column for _, column in key))

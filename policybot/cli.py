@@ -9,13 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from . import __version__
 from .config import ConfigError, load_config
-
-if TYPE_CHECKING:
-    from .move import Place
 
 INTERRUPTED = 130
 
@@ -39,10 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _init(options.config)
             case "keygen":
                 return _keygen()
-            case "export":
-                return _export(options)
-            case "import":
-                return _import(options)
+            case "export" | "import":
+                return _move(options)
             case _:
                 return _demo(options.keep)
     except ConfigError as error:
@@ -145,24 +139,14 @@ def _keygen() -> int:
     return 0
 
 
-def _export(options: argparse.Namespace) -> int:
-    from .move import export_to
+def _move(options: argparse.Namespace) -> int:
+    from .move import Place, export_to, import_from
 
-    return export_to(options.file, _place(options))
-
-
-def _import(options: argparse.Namespace) -> int:
-    from .move import import_from
-
-    return import_from(options.file, _place(options))
-
-
-def _place(options: argparse.Namespace) -> "Place":
-    from .move import Place
-
-    if options.database is not None:
-        return Place(options.database)
-    return Place.of(load_config(options.config, os.environ))
+    if options.database is None:
+        place = Place.of(load_config(options.config, os.environ))
+    else:
+        place = Place(options.database)
+    return (export_to if options.verb == "export" else import_from)(options.file, place)
 
 
 def _demo(keep: bool) -> int:

@@ -67,7 +67,7 @@ def export_to(name: str, place: Place) -> int:
     except DatabaseUnusable as error:
         return _refuse(str(error))
     except ArchiveUnusable as error:
-        return _refuse(f"{name} {error}")
+        return _refuse(f"{_subject(name, 'output')} {error}")
     return 0
 
 
@@ -121,7 +121,7 @@ def import_from(name: str, place: Place) -> int:
     except DatabaseUnusable as error:
         return _refuse(str(error))
     except ArchiveUnusable as error:
-        return _refuse(f"{name} {error}")
+        return _refuse(f"{_subject(name, 'input')} {error}")
     return 0
 
 
@@ -164,8 +164,13 @@ def _made_file_removed(url: str) -> Iterator[None]:
         raise
 
 
+def _subject(name: str, stream: str) -> str:
+    return f"Standard {stream}" if name == STREAM else name
+
+
 def _summary(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items())
+    parts = [f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items() if count]
+    return ", ".join(parts) or "nothing"
 
 
 def _refuse(sentence: str) -> int:

@@ -22,6 +22,8 @@ _COMPRESSION = 6
 _GZIP = 16 + zlib.MAX_WBITS
 _MAX_LINE = 64 << 20
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 class ArchiveUnusable(Exception):
     """The file cannot be used. The text is a sentence without its subject, which is the file."""
@@ -110,10 +112,7 @@ class ArchiveWriter:
         return self._counts
 
     def _write(self, *values: object) -> None:
-        text = "".join(
-            json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n" for value in values
-        )
-        lines = text.encode()
+        lines = "".join(_to_json(value) + "\n" for value in values).encode()
         self._digest.update(lines)
         self._put(self._zip.compress(lines))
 

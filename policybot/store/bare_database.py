@@ -69,9 +69,11 @@ async def version_of(conn: Connection) -> int:
     names = await table_names(conn)
     if names <= LIBRARY_TABLES:
         return 0
-    if not names >= _FIRST_TABLES | {"version"}:
+    version = 0
+    if names >= _FIRST_TABLES | {"version"}:
+        version = await conn.fetchval("SELECT version FROM version") or 0
+    if version < 1:
         raise ForeignTablesFound("there are tables, but not ours")
-    version = int(await conn.fetchval("SELECT version FROM version"))
     if version > LATEST:
         raise UnsupportedDatabaseVersion("database", version, LATEST)
     return version

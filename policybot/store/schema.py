@@ -3,6 +3,8 @@
 So nothing that a migration adds can be forgotten where all tables are gone through.
 """
 
+import asyncio
+from contextvars import Context
 from dataclasses import dataclass
 from enum import StrEnum
 from tempfile import TemporaryDirectory
@@ -47,9 +49,16 @@ def steps_to(version: int) -> UpgradeTable:
 
 async def tables_of(version: int) -> dict[str, Table]:
     """The tables of a version by name, as the migrations make them in a new SQLite file."""
+    # In a context of its own: the library remembers the connection in use, whichever database's
+    # it is, and would ask that one.
+    work = asyncio.get_running_loop().create_task(_made_by(steps_to(version)), context=Context())
+    return await work
+
+
+async def _made_by(steps: UpgradeTable) -> dict[str, Table]:
     with TemporaryDirectory(prefix="policybot-schema-") as directory:
         url = URL.build(scheme="sqlite", path=f"{directory}/schema.db")
-        db = Database.create(url, upgrade_table=steps_to(version))
+        db = Database.create(url, upgrade_table=steps)
         try:
             await db.start()
             rows = await db.fetch(

@@ -27,6 +27,7 @@ from policybot.store.database import DatabaseUnusable, close_database, open_data
 from policybot.store.migrations import upgrade_table
 from policybot.store.schema import LATEST, steps_to, tables_of
 from policybot.store.settings import Setting, Settings
+from policybot.store.transaction import connection
 from policybot.store.verdict_writer import VerdictWriter
 from tests.postgres import Postgres
 
@@ -73,7 +74,7 @@ async def contents_of(url: str) -> Contents:
 
 
 async def names_in(url: str) -> set[str]:
-    async with bare_database(url) as db, db.acquire() as conn:
+    async with bare_database(url) as db, connection(db) as conn:
         return await table_names(conn)
 
 

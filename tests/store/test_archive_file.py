@@ -18,7 +18,7 @@ from policybot.store.archive_file import (
 from policybot.store.transaction import ROWS_AT_ONCE
 
 HEADER = ArchiveHeader(3, "0.2.0", "2026-01-02T03:04:05+00:00", "@policybot:example.org")
-FRUIT = [["apple", 1], ["pear \N{SNOWMAN}\n", None]]
+FRUIT: list[list[object]] = [["apple", 1], ["pear \N{SNOWMAN}\n", None]]
 
 
 def written(rows: list[list[object]] | None = None) -> bytes:

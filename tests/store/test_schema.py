@@ -2,6 +2,7 @@ from mautrix.util.async_db import Database, Scheme
 
 from policybot.store.bare_database import table_names
 from policybot.store.schema import LATEST, LIBRARY_TABLES, tables_of
+from policybot.store.transaction import connection
 
 
 async def test_every_table_can_be_gone_through_in_an_order() -> None:
@@ -17,7 +18,7 @@ async def test_the_key_has_its_order() -> None:
 async def test_a_database_has_these_tables_and_no_numbers_of_its_own(db: Database) -> None:
     """A number that the database gives out would have to go on after the imported ones."""
     tables = await tables_of(LATEST)
-    async with db.acquire() as conn:
+    async with connection(db) as conn:
         assert await table_names(conn) - LIBRARY_TABLES == set(tables)
     for table in tables.values():
         if db.scheme is Scheme.SQLITE:
@@ -34,6 +35,6 @@ async def test_a_database_has_these_tables_and_no_numbers_of_its_own(db: Databas
 
 
 async def test_the_tables_are_not_those_of_the_database_in_use(db: Database) -> None:
-    async with db.acquire() as conn:
+    async with connection(db) as conn:
         await conn.execute("CREATE TABLE another (name TEXT PRIMARY KEY)")
         assert "another" not in await tables_of(LATEST)

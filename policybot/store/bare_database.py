@@ -18,6 +18,9 @@ from .schema import LATEST, LIBRARY_TABLES
 
 _FIRST_TABLES = frozenset(("verdict", "decision", "setting"))
 
+_LONGEST_STATEMENT_S = 600
+"""A migration may go through a large table."""
+
 
 @asynccontextmanager
 async def bare_database(url: str) -> AsyncIterator[Database]:
@@ -28,7 +31,10 @@ async def bare_database(url: str) -> AsyncIterator[Database]:
         DatabaseUnusable: also in place of every error of the database while it is in use.
     """
     address = await find_database(url)
-    db = Database.create(url, db_args=address.arguments)
+    arguments = dict(address.arguments)
+    if "command_timeout" in arguments:
+        arguments["command_timeout"] = _LONGEST_STATEMENT_S
+    db = Database.create(url, db_args=arguments)
     try:
         await db.start()
         yield db

@@ -13,7 +13,7 @@ from policybot.protocol.signing import SigningKey
 
 from .command import policybot, write_config
 
-VERBS = ("run", "demo", "init", "check", "keygen")
+VERBS = ("run", "demo", "init", "check", "keygen", "export", "import")
 
 
 async def test_the_version(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_every_command_that_is_mentioned_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=title_of)
 def test_every_verb_that_is_mentioned_exists(page: Path) -> None:
     for name in re.findall(r"(?:`|bin/)policybot ([a-z]+)", page.read_text()):
-        assert name in ("run", "demo", "init", "check", "keygen")
+        assert name in ("run", "demo", "init", "check", "keygen", "export", "import")
 
 
 def test_the_verdict_page_names_every_type_that_is_always_signed() -> None:

@@ -54,8 +54,8 @@ async def _check_version(conn: Connection) -> None:
         raise DatabaseUnusable("There is nothing to export: policybot never ran on the database.")
     if version < LATEST:
         raise DatabaseUnusable(
-            "The database was written by an older version of policybot: start this version on it "
-            "once, which brings it up to date."
+            "The database was written by an older version of policybot: run `policybot check` of "
+            "this version on it, or start it, which brings it up to date."
         )
 
 

@@ -252,7 +252,9 @@ async def test_a_newer_database(full_url: str, database_url: str) -> None:
 
 async def test_an_older_database(full_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("policybot.store.archive.LATEST", LATEST + 1)
-    with pytest.raises(DatabaseUnusable, match="older version of policybot: start this version"):
+    with pytest.raises(
+        DatabaseUnusable, match="older version of policybot: run `policybot check`"
+    ):
         await exported(full_url)
 
 
@@ -310,31 +312,31 @@ async def test_an_archive_made_by_hand_is_taken(database_url: str) -> None:
     assert (rows["setting"], rows["verdict"]) == ([("a", "b")], [(b"\0\0\0", 1, True)])
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        archive_of({"setting": [["a", "b"], ["a", "c"]]}),
-        archive_of({"setting": [["a", None]]}),
-        archive_of({"setting": [["a", 5]]}),
-        archive_of({"setting": [["a"]]}),
-        archive_of({"setting": [["a", "b", "c"]]}),
-        archive_of({"verdict": [["AAA", 1, True]]}),
-        archive_of({"verdict": [["\N{SNOWMAN}AAA", 1, True]]}),
-        archive_of({"verdict": [[5, 1, True]]}),
-        archive_of({"verdict": [["AAAA", True, True]]}),
-        archive_of({"verdict": [["AAAA", 1.5, True]]}),
-        archive_of({"verdict": [["AAAA", 1 << 63, True]]}),
-        archive_of({"verdict": [["AAAA", 1, 1]]}),
-        archive_of({"setting": GOOD["setting"]}, setting=["name", "value) --"]),
-        archive_of({"setting": GOOD["setting"]}, setting=["value", "name"]),
-        archive_of({"setting": GOOD["setting"], "version": [[5]]}, version=["version"]),
-        archive_of(GOOD)[:-40],
-    ],
+BAD = (
+    archive_of({"setting": [["a", "b"], ["a", "c"]]}),
+    archive_of({"setting": [["a", None]]}),
+    archive_of({"setting": [["a", 5]]}),
+    archive_of({"setting": [["a"]]}),
+    archive_of({"setting": [["a", "b", "c"]]}),
+    archive_of({"verdict": [["AAA", 1, True]]}),
+    archive_of({"verdict": [["\N{SNOWMAN}AAA", 1, True]]}),
+    archive_of({"verdict": [[5, 1, True]]}),
+    archive_of({"verdict": [["AAAA", True, True]]}),
+    archive_of({"verdict": [["AAAA", 1.5, True]]}),
+    archive_of({"verdict": [["AAAA", 1 << 63, True]]}),
+    archive_of({"verdict": [["AAAA", 1, 1]]}),
+    archive_of({"setting": GOOD["setting"]}, setting=["name", "value) --"]),
+    archive_of({"setting": GOOD["setting"]}, setting=["value", "name"]),
+    archive_of({"setting": GOOD["setting"], "version": [[5]]}, version=["version"]),
+    archive_of(GOOD)[:-40],
 )
-async def test_after_a_failed_import_nothing_is_there(database_url: str, data: bytes) -> None:
-    with pytest.raises(ArchiveUnusable):
-        await imported(database_url, data)
-    assert await names_in(database_url) == set()
+
+
+async def test_after_a_failed_import_nothing_is_there(database_url: str) -> None:
+    for data in BAD:
+        with pytest.raises(ArchiveUnusable):
+            await imported(database_url, data)
+        assert await names_in(database_url) == set()
 
 
 async def test_after_a_failed_import_all_is_as_before(full_url: str, database_url: str) -> None:

@@ -1,5 +1,6 @@
 """A bot whose database was exported and imported goes on as after a restart."""
 
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -45,23 +46,28 @@ async def test_a_moved_bot_goes_on(
     await bot.notice("🚫", SPAMMER)
     await bot.ask(f"!policy ban {OTHER}")
 
-    for number, url in enumerate((postgres_url, f"sqlite://{tmp_path}/back.db")):
-        # Refused, and the notice does not go out any more.
-        bot.homeserver.fault("PUT", SEND, Fault.hang())
-        calls = len(bot.homeserver.calls("PUT", SEND))
-        await bot.sign(room_id, OTHER)
-        await eventually(lambda calls=calls: len(bot.homeserver.calls("PUT", SEND)) > calls)
+    for told, url in enumerate((postgres_url, f"sqlite://{tmp_path}/back.db"), 1):
+        await refuse_untold(bot, room_id)
         await move(bot, url)
-        await bot.homeserver.wait_for(lambda told=number + 1: told_of(bot, OTHER) == told)
+        await bot.homeserver.wait_for(partial(tells, bot, OTHER, told))
+        # The list says something else now.
         await bot.ask(f"!policy unban {SPAMMER}")
         again = await bot.asked_about([refused, signed])
         assert [answer.body for answer in again] == [answer.body for answer in answers]
         await bot.caught_up()
-        assert told_of(bot, SPAMMER) == 1
-        assert told_of(bot, OTHER) == number + 1
+        assert tells(bot, SPAMMER, 1)
+        assert tells(bot, OTHER, told)
         await bot.ask(f"!policy ban {SPAMMER} spam")
 
 
-def told_of(bot: Moderated, sender: str) -> int:
-    """How many refusals of this sender the reports name."""
-    return sum(notice.count(f"message by {sender}") for notice in bot.notices())
+async def refuse_untold(bot: Moderated, room_id: str) -> None:
+    """Refuse something, and let its report not come out any more."""
+    bot.homeserver.fault("PUT", SEND, Fault.hang())
+    calls = len(bot.homeserver.calls("PUT", SEND))
+    await bot.sign(room_id, OTHER)
+    await eventually(lambda: len(bot.homeserver.calls("PUT", SEND)) > calls)
+
+
+def tells(bot: Moderated, sender: str, count: int) -> bool:
+    """Whether the reports name so many refusals of this sender."""
+    return sum(notice.count(f"message by {sender}") for notice in bot.notices()) == count

@@ -353,43 +353,24 @@ async def test_after_a_failed_import_all_is_as_before(full_url: str, database_ur
 # -- versions ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("version", range(1, LATEST))
 async def test_a_file_of_an_older_version_is_brought_up_to_date(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    version: int, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As the database itself would have been."""
     old_url = f"sqlite://{tmp_path}/old.db"
-    await open_and_close(old_url)
-    async with opened(old_url) as db:
-        await fill(db)
-    data = await exported(old_url)
-
-    async def add_colour(conn: Any) -> None:
-        await conn.execute("ALTER TABLE setting ADD COLUMN colour TEXT NOT NULL DEFAULT ''")
-        await conn.execute("UPDATE setting SET colour = 'of ' || name")
-
-    monkeypatch.setattr(upgrade_table, "upgrades", [*upgrade_table.upgrades])
-    upgrade_table.register(add_colour)
-    monkeypatch.setattr("policybot.store.bare_database.LATEST", LATEST + 1)
-    monkeypatch.setattr("policybot.store.archive_import.LATEST", LATEST + 1)
-    # Also where the database was of the newer version already.
+    old = Database.create(old_url, upgrade_table=steps_to(version))
+    await old.start()
+    try:
+        await fill(old, await tables_of(version))
+    finally:
+        await close_database(old)
+    with monkeypatch.context() as patch:
+        patch.setattr("policybot.store.archive.LATEST", version)
+        data = await exported(old_url)
     await open_and_close(database_url)
     await imported(database_url, data)
     assert await contents_of(database_url) == await contents_of(old_url)
-    async with bare_database(database_url) as db:
-        assert await db.fetchval("SELECT version FROM version") == LATEST + 1
-        assert await db.fetchval("SELECT colour FROM setting WHERE value = 'seed'") == (
-            "of signing key"
-        )
-
-
-async def test_a_file_of_the_first_version(database_url: str) -> None:
-    file = BytesIO()
-    writer = ArchiveWriter(file, ArchiveHeader(1, "0.1.0", "", None))
-    for table in (await tables_of(1)).values():
-        writer.begin_table(table.name, list(table.columns))
-    writer.finish()
-    await imported(database_url, file.getvalue())
-    assert set(await contents_of(database_url)) == set(await tables_of(LATEST))
-    assert len(steps_to(1).upgrades) == 1
 
 
 # -- a process that is killed --------------------------------------------------------------------

@@ -77,7 +77,7 @@ async def _export(file: BinaryIO, place: Place, report: TextIO) -> None:
         counts = await export_database(db, file, place.account)
         key = await Settings(db).get(Setting.SIGNING_KEY)
     print(f"Exported: {_summary(counts)}.", file=report)
-    if key is None:
+    if key is None or place.configured_key not in (None, key):
         print(_KEY_ELSEWHERE, file=report)
 
 

@@ -11,11 +11,11 @@ from mautrix.util.async_db import Connection, Database, Scheme
 
 from .archive import LOGIN
 from .archive_file import ArchiveDamaged, ArchiveNewer, ArchiveReader
-from .bare_database import table_names, version_of
+from .bare_database import version_of
 from .database import DatabaseUnusable
 from .failure import refuses_row
 from .migrations import upgrade_table
-from .schema import LATEST, ColumnKind, Table, steps_to, tables_of
+from .schema import LATEST, ColumnKind, Table, steps_to, table_names, tables_of
 from .settings import Setting
 from .transaction import storable, transaction
 

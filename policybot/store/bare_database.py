@@ -14,7 +14,7 @@ from mautrix.util.async_db import (
 
 from .database import DatabaseUnusable, close_database, find_database
 from .failure import is_of_database
-from .schema import LATEST, LIBRARY_TABLES
+from .schema import LATEST, LIBRARY_TABLES, table_names
 
 _FIRST_TABLES = frozenset(("verdict", "decision", "setting"))
 
@@ -46,32 +46,19 @@ async def bare_database(url: str) -> AsyncIterator[Database]:
         await close_database(db)
 
 
-async def table_names(conn: Connection) -> set[str]:
-    """The tables in a SQLite file, or in the current schema of a PostgreSQL database.
-
-    Raises:
-        DatabaseUnusable: the URL names a schema that is not there.
-    """
-    if conn.scheme is Scheme.SQLITE:
-        rows = await conn.fetch("SELECT name FROM sqlite_master WHERE type = 'table'")
-        return {row["name"] for row in rows}
-    schema = await conn.fetchval("SELECT current_schema()")
-    if schema is None:
-        raise DatabaseUnusable(
-            "The schema that search_path names in the database's URL is not there: correct the "
-            "name, or make it with CREATE SCHEMA."
-        )
-    rows = await conn.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
-    return {row["tablename"] for row in rows}
-
-
 async def version_of(conn: Connection) -> int:
     """The version of the schema; 0 if policybot never ran on the database.
 
     Raises:
+        DatabaseUnusable: the URL names a PostgreSQL schema that is not there.
         ForeignTablesFound: it belongs to another program.
         UnsupportedDatabaseVersion: a newer policybot has written it.
     """
+    if conn.scheme is Scheme.POSTGRES and not await conn.fetchval("SELECT current_schema()"):
+        raise DatabaseUnusable(
+            "The schema that search_path names in the database's URL is not there: correct the "
+            "name, or make it with CREATE SCHEMA."
+        )
     names = await table_names(conn)
     if names <= LIBRARY_TABLES:
         return 0

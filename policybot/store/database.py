@@ -20,6 +20,8 @@ from yarl import URL
 
 from .failure import first_line, is_locked
 from .migrations import upgrade_table
+from .schema import table_names
+from .transaction import connection
 
 log = logging.getLogger("policybot.store")
 
@@ -101,8 +103,9 @@ async def open_database(url: str) -> Database:
     )
     try:
         await db.start()
-        if not await db.table_exists("verdict"):
-            raise ForeignTablesFound("it has a version but no verdicts")
+        async with connection(db) as conn:
+            if "verdict" not in await table_names(conn):
+                raise ForeignTablesFound("it has a version but no verdicts")
     except BaseException as error:
         await close_database(db)
         if not isinstance(error, Exception) or isinstance(error, DatabaseUnusable):

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from tempfile import TemporaryDirectory
 
-from mautrix.util.async_db import Database, UpgradeTable
+from mautrix.util.async_db import Connection, Database, Scheme, UpgradeTable
 from yarl import URL
 
 from .migrations import upgrade_table
+from .transaction import connection
 
 LATEST = len(upgrade_table.upgrades)
 """The version that this policybot makes and reads."""
@@ -47,6 +48,18 @@ def steps_to(version: int) -> UpgradeTable:
     return steps
 
 
+async def table_names(conn: Connection) -> set[str]:
+    """The tables in a SQLite file, or in the current schema of a PostgreSQL database."""
+    if conn.scheme is Scheme.SQLITE:
+        rows = await conn.fetch("SELECT name FROM sqlite_master WHERE type = 'table'")
+    else:
+        # Others of its schemas may be other programs'.
+        rows = await conn.fetch(
+            "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+        )
+    return {row[0] for row in rows}
+
+
 async def tables_of(version: int) -> dict[str, Table]:
     """The tables of a version by name, as the migrations make them in a new SQLite file."""
     # In a context of its own: the library remembers the connection in use, whichever database's
@@ -61,17 +74,15 @@ async def _made_by(steps: UpgradeTable) -> dict[str, Table]:
         db = Database.create(url, upgrade_table=steps)
         try:
             await db.start()
-            rows = await db.fetch(
-                "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
-            )
-            names = [row["name"] for row in rows if row["name"] not in LIBRARY_TABLES]
-            return {name: await _table(db, name) for name in names}
+            async with connection(db) as conn:
+                names = sorted(await table_names(conn) - LIBRARY_TABLES)
+                return {name: await _table(conn, name) for name in names}
         finally:
             await db.stop()
 
 
-async def _table(db: Database, name: str) -> Table:
-    rows = await db.fetch(f"PRAGMA table_info({name})")
+async def _table(conn: Connection, name: str) -> Table:
+    rows = await conn.fetch(f"PRAGMA table_info({name})")
     columns = {row["name"]: ColumnKind(row["type"]) for row in rows}
     key = sorted((row["pk"], row["name"]) for row in rows if row["pk"])
     return Table(name, columns, tuple(column for _, column in key))

@@ -22,10 +22,10 @@ from policybot.store.archive_file import (
     ArchiveWriter,
 )
 from policybot.store.archive_import import import_archive
-from policybot.store.bare_database import bare_database, table_names
+from policybot.store.bare_database import bare_database
 from policybot.store.database import DatabaseUnusable, close_database, open_database
 from policybot.store.migrations import upgrade_table
-from policybot.store.schema import LATEST, steps_to, tables_of
+from policybot.store.schema import LATEST, steps_to, table_names, tables_of
 from policybot.store.settings import Setting, Settings
 from policybot.store.transaction import connection
 from policybot.store.verdict_writer import VerdictWriter
@@ -437,14 +437,15 @@ async def test_the_schema_of_a_maubot_instance(
     pool = Database.create(postgres_url)
     assert isinstance(pool, PostgresDatabase)
     await pool.start()
+    instance = ProxyPostgresDatabase(pool, "policy-bot", 3, upgrade_table)
     try:
-        instance = ProxyPostgresDatabase(pool, "policy-bot", 3, upgrade_table)
         await instance.start()
         await imported(url, data)
         assert await contents(instance) == await contents_of(full_url)
         await instance.execute("DELETE FROM verdict")
         data = await exported(url)
     finally:
+        await instance.delete()
         await pool.stop()
     back_url = f"sqlite://{tmp_path}/back.db"
     await imported(back_url, data)

@@ -14,6 +14,7 @@ from mautrix.util.async_db import Database
 from policybot.store import database
 from policybot.store.database import DatabaseUnusable, open_database
 from policybot.store.settings import Settings
+from tests.postgres import Postgres
 
 from .samples import eventually, locked
 
@@ -165,6 +166,19 @@ async def test_version_without_our_tables(database_url: str) -> None:
         for table in ("decision", "policy_rule", "subscription", "protected_room"):
             await db.execute(f"DROP TABLE {table}")
     assert "belongs to another program" in await refused(database_url)
+
+
+async def test_tables_in_another_schema_are_not_ours(
+    postgres: Postgres, postgres_url: str
+) -> None:
+    """Such as those of an instance, in the database of a maubot."""
+    postgres.execute("CREATE SCHEMA mbp_other", "CREATE TABLE mbp_other.verdict (key BYTEA)")
+    try:
+        async with opened(postgres_url) as db:
+            await db.execute("DROP TABLE verdict")
+        assert "belongs to another program" in await refused(postgres_url)
+    finally:
+        postgres.execute("DROP SCHEMA mbp_other CASCADE")
 
 
 async def test_newer_version(database_url: str) -> None:

@@ -1,7 +1,6 @@
 from mautrix.util.async_db import Database, Scheme
 
-from policybot.store.bare_database import table_names
-from policybot.store.schema import LATEST, LIBRARY_TABLES, tables_of
+from policybot.store.schema import LATEST, LIBRARY_TABLES, table_names, tables_of
 from policybot.store.transaction import connection
 
 

@@ -7,6 +7,7 @@ from mautrix.util.async_db import Database
 
 from policybot.store.schema import LATEST, ColumnKind, Table, tables_of
 from policybot.store.settings import Setting
+from policybot.store.transaction import transaction
 
 PLENTY = 1_203
 """More than is read or written at once."""
@@ -52,12 +53,14 @@ def rows_for(table: Table) -> list[tuple[object, ...]]:
 
 async def fill(db: Database, tables: dict[str, Table] | None = None) -> None:
     """Put rows into every table."""
-    for table in (tables or await tables_of(LATEST)).values():
-        places = ", ".join(f"${place}" for place in range(1, 1 + len(table.columns)))
-        await db.executemany(
-            f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({places})",
-            rows_for(table),
-        )
+    filled = tables or await tables_of(LATEST)
+    async with transaction(db) as conn:
+        for table in filled.values():
+            places = ", ".join(f"${place}" for place in range(1, 1 + len(table.columns)))
+            await conn.executemany(
+                f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({places})",
+                rows_for(table),
+            )
 
 
 async def contents(db: Database) -> Contents:

@@ -152,7 +152,8 @@ class ArchiveReader:
                 raise ArchiveDamaged
         match first:
             case {"schema": int(schema), "written": str(written), "account": account}:
-                return ArchiveHeader(schema, writer, written, account)
+                if schema > 0:
+                    return ArchiveHeader(schema, writer, written, account)
         raise ArchiveDamaged
 
     def pieces(self) -> Iterator[Piece]:

@@ -134,6 +134,7 @@ def _swap(lines: list[Any]) -> None:
         lambda lines: lines[-1].update(end={"fruit": 3, "tree": 0}),
         lambda lines: lines[-1].update(sha256=None),
         lambda lines: lines[0].pop("schema"),
+        lambda lines: lines[0].update(schema=0),
         lambda lines: lines[0].pop("policybot"),
         lambda lines: lines[0].update(format_version="1"),
         lambda lines: lines[0].update(account="@another:example.org"),

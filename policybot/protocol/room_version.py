@@ -1,7 +1,7 @@
 """Room versions, asked for their properties and never compared by name (specification,
 "Room Versions")."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -44,10 +44,12 @@ class RoomVersion:
     room_id_is_create_hash: bool = False  # 12
     creators_unlimited: bool = False  # 12: creators stand above all power levels
 
-    @property
-    def event_id_in_event(self) -> bool:
-        """Whether the sending server chose the event ID, so that it says nothing on content."""
-        return self.event_id_format is EventIdFormat.IN_EVENT
+    event_id_in_event: bool = field(init=False)
+    """Whether the sending server chose the event ID, so that it says nothing on content."""
+
+    def __post_init__(self) -> None:
+        in_event = self.event_id_format is EventIdFormat.IN_EVENT
+        object.__setattr__(self, "event_id_in_event", in_event)
 
 
 def _known_versions() -> dict[str, RoomVersion]:

@@ -8,15 +8,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from mautrix.util.async_db import Database
 
 from . import __version__
+from .account import Account, StartFailed, check_config, configured_key
 from .bot.chat import Chat, ChatSettings, Pace, Shared, Tables
 from .bot.client import MatrixClient, TokenRejected
 from .bot.moderation_rooms import ModerationRoomSettings
+from .bot.reply import Reply
 from .bot.reports import ReportTimes
 from .bot.status import Condition
 from .bot.sync import SyncBatch
@@ -29,9 +30,8 @@ from .federation.key_ring import KeyRing
 from .federation.notary import Notary
 from .own_faults import OwnFaults
 from .policy.rule_store import RuleStore
-from .protocol.identifier import server_of
 from .protocol.policy_event import PolicyServer
-from .protocol.signing import InvalidKey, SigningKey
+from .protocol.signing import SigningKey
 from .room_checks import EndpointProbe, NotaryKeys
 from .store.commands import CommandTable
 from .store.exemptions import ExemptionTable
@@ -41,21 +41,12 @@ from .store.rules import RuleTable
 from .store.server_keys import ServerKeyTable
 from .store.settings import Setting, Settings
 from .store.subscriptions import SubscriptionTable
+from .store.transaction import settle
 from .store.verdicts import VerdictStore
 
+__all__ = ["Account", "App", "StartFailed", "now_ms"]
+
 log = logging.getLogger("policybot")
-
-
-class StartFailed(Exception):
-    """The bot cannot start. The text is one sentence for the operator."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The bot's account: its user ID and the URL of its homeserver."""
-
-    user_id: str
-    homeserver_url: str
 
 
 def now_ms() -> int:
@@ -68,7 +59,8 @@ class App:
 
     ``client`` talks to the homeserver, ``database`` is open and has the tables. After `load` the
     endpoint can answer; `start` begins what it needs; `connect` begins the chat side once the
-    client is logged in; `stop` ends all of it. ``clock`` gives milliseconds since 1970.
+    client is logged in; `stop` ends all of it. ``clock`` gives milliseconds since 1970. ``served``
+    is a sentence for `status` on where the endpoint listens.
     """
 
     def __init__(
@@ -84,6 +76,7 @@ class App:
         self._config = config
         self._clock = clock
         self._pace = pace or Pace()
+        self.served = ""
         self._account = account
         self._client = client
         self._settings = Settings(database)
@@ -108,16 +101,11 @@ class App:
         """Read everything that answers need from the database.
 
         Raises:
-            StartFailed: the configured name or key is not usable.
+            StartFailed: as for `check_config`.
         """
+        check_config(self._config, self._account)
         name = self._config.policy_server.name
-        own_server = server_of(self._account.user_id)
-        if name != own_server:
-            raise StartFailed(
-                f"policy_server.name is {name}, but the bot's homeserver is {own_server}: this "
-                "version only works with the homeserver's own name. Write that."
-            )
-        signing_key = await self._signing_key()
+        signing_key = configured_key(self._config) or await self._stored_key()
         instance_id = await self._settings.instance_id()
         self._public_key = signing_key.public_key
         ours = PolicyServer(name, self._public_key)
@@ -147,13 +135,7 @@ class App:
             self._use_case, name=name, public_key=ours.public_key, instance_id=instance_id
         )
 
-    async def _signing_key(self) -> SigningKey:
-        configured = self._config.policy_server.signing_key
-        if configured is not None:
-            try:
-                return SigningKey.from_base64(configured)
-            except InvalidKey as error:
-                raise StartFailed(f"policy_server.signing_key: {error}") from None
+    async def _stored_key(self) -> SigningKey:
         stored = await self._settings.get(Setting.SIGNING_KEY)
         if stored is None:
             stored = await self._settings.get_or_set(
@@ -267,6 +249,7 @@ class App:
             await self._chat.stop()
         await self._keys.stop()
         await self._verdicts.stop()
+        await settle()
         await self._http.close()
         if self._failed is not None:
             self._failed.cancel()
@@ -288,6 +271,24 @@ class App:
 
     # -- telling ---------------------------------------------------------------------------------
 
+    def tell_problem(self, sentence: str, details: str) -> None:
+        """Tell all moderation rooms, once they are found, about something that needs the operator;
+        ``details`` may hold texts from outside."""
+        notice = Reply.problem(sentence).text(" ").name(details, 500)
+        task = asyncio.create_task(self._tell_all(notice), name="tell a problem")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def _tell_all(self, notice: Reply) -> None:
+        if self._chat is not None:
+            await self._chat.care.found.wait()
+            self._chat.notices.tell_all(notice)
+
+    async def farewell(self) -> None:
+        """Tell the moderation rooms, before `stop`, that nobody is going to answer any more."""
+        if self._chat is not None:
+            await self._chat.farewell()
+
     def _condition(self) -> Condition:
         faults = []
         if self._verdicts.failing:
@@ -303,4 +304,5 @@ class App:
         counts = self._use_case.counts
         if counts["faults"]:
             faults.append(f"I failed to judge {counts['faults']:,} events; see my log.")
-        return Condition(self._since_ts, counts["signed"] + counts["refused"], faults)
+        answered = counts["signed"] + counts["refused"]
+        return Condition(self._since_ts, answered, faults, self.served)

@@ -44,11 +44,24 @@ def test_the_command_line_loads_what_a_verb_needs() -> None:
     assert not {"maubot", "mautrix", "aiohttp", "nacl", "sqlite3", "policybot.demo"} & loaded
 
 
-def test_the_class_for_maubot_says_that_it_is_not_there_yet() -> None:
-    with pytest.raises(ImportError, match="does not run inside maubot yet"):
-        policybot.PolicyBot  # noqa: B018
-    with pytest.raises(ImportError):
-        from policybot import PolicyBot  # noqa: F401
+def test_nothing_but_the_plugin_loads_maubot() -> None:
+    loaded = loaded_by("import policybot.standalone, policybot.hosted, policybot.check")
+    assert not {"maubot", "ruamel.yaml", "olm", "policybot.plugin"} & loaded
+    assert "policybot.plugin" in loaded_by("from policybot import PolicyBot")
+
+
+def test_the_class_for_maubot_says_where_it_belongs() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.modules['maubot'] = None; from policybot import PolicyBot",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "ImportError: policybot.PolicyBot is for maubot, which is not installed" in done.stderr
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         policybot.Nonsense  # noqa: B018
 

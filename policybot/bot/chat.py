@@ -16,6 +16,7 @@ from .client import MatrixClient
 from .commands import SLOW_S, Commands
 from .exemption_commands import ExemptionCommands
 from .exemptions import Exemptions, ExemptionTable
+from .farewell import say_farewell
 from .list_changes import ListChanges
 from .list_commands import ListCommands
 from .list_editor import ListEditor
@@ -122,6 +123,7 @@ class Chat:
         self._client = client
         self._pace = pace
         bot_user_id, prefix = settings.bot_user_id, settings.prefix
+        self._prefix = prefix
         self.notices = Notices(client, lambda: self.moderation_rooms.ids(), prefix)
         self.moderation_rooms = ModerationRooms(
             client,
@@ -301,6 +303,10 @@ class Chat:
     async def take(self, batch: SyncBatch) -> None:
         """Take in what happened."""
         await self._updates.take(batch)
+
+    async def farewell(self) -> None:
+        """Tell the moderation rooms which rooms nobody can talk in from now on."""
+        await say_farewell(self._client, self.moderation_rooms, self.protected_rooms, self._prefix)
 
     async def stop(self) -> None:
         """End commands and readings that are under way."""

@@ -24,7 +24,7 @@ from .http import (
     path,
     request,
 )
-from .raw_event import EventReader, is_event
+from .raw_event import Decrypt, EventReader, is_event
 from .send_gate import Precedence, SendGate
 
 __all__ = [
@@ -63,7 +63,7 @@ class Login:
 
 
 class MatrixClient:
-    """Calls of the client-server API as one account, see the spec's sections of that name.
+    """Calls of the client-server API as one account; ``decrypted`` reads encrypted messages.
 
     Events wait for their turn together, since homeservers limit them together; what has no
     ``precedence`` of its own counts as asked for.
@@ -71,6 +71,7 @@ class MatrixClient:
 
     def __init__(self, api: HTTPAPI) -> None:
         self._api = api
+        self.decrypted: Decrypt | None = None
         self._gate = SendGate()
 
     async def close(self) -> None:

@@ -220,8 +220,9 @@ class ModerationRooms:
         value = self._take(record)
         if before != value:
             await self._table.save(record)
-        if await self._client.state_event(room_id, "m.room.encryption") is not None:
-            self._on_encrypted(room_id)
+        if self._client.decrypted is None:
+            if await self._client.state_event(room_id, "m.room.encryption") is not None:
+                self._on_encrypted(room_id)
         return value
 
     def _take(self, record: ModerationRoomRecord) -> ModerationRoom:

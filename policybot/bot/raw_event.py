@@ -3,7 +3,7 @@
 import codecs
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import Any
 
@@ -11,6 +11,9 @@ from policybot.protocol.canonical_json import JsonObject
 
 MAX_ELEMENT = 1 << 20
 """Characters of one element of an array. An event has at most 64 kB, some of it twice."""
+
+Decrypt = Callable[[str, JsonObject], Awaitable[JsonObject | None]]
+"""Gives the message in an ``m.room.encrypted`` event of a room; None if it cannot be read."""
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODE = json.JSONDecoder().raw_decode

@@ -31,11 +31,13 @@ class RefusalCounts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How the endpoint and the keys are doing, as sentences; empty if all is well."""
+    """How the endpoint and the keys are doing, as sentences; empty if all is well. ``served``
+    tells where the endpoint listens, if that is worth a line."""
 
     since_ts: int
     answered: int
     faults: Sequence[str]
+    served: str = ""
 
 
 class StatusCommand:
@@ -82,6 +84,8 @@ class StatusCommand:
         )
         reply.line().text("Policy server: ").code(self._rooms.ours.via).text(", key ")
         reply.code(self._rooms.ours.public_key)
+        if condition.served:
+            reply.line().text(condition.served)
         reply.line().strong("Rooms" if records else "No room is protected. ")
         if not records:
             reply.text("Protect one: ").command("enable #room:example.org")

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from policybot.policy.room import ROOM_STATE
+from policybot.protocol.canonical_json import JsonObject
 
 from .client import HomeserverAway, MatrixClient, Refused
 from .commands import Commands
@@ -17,6 +18,7 @@ from .moderation_rooms import ModerationRooms
 from .notices import Notices
 from .policy_lists import PolicyLists
 from .protected_rooms import ProtectedRooms
+from .raw_event import Decrypt
 from .reply import Reply
 from .room_survey import RoomSurvey
 from .sync import Membership, RoomUpdate, SyncBatch
@@ -59,6 +61,7 @@ class Updates:
         self._pending: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready = asyncio.Event()
+        self._decrypting = asyncio.Lock()
 
     def ready(self, joined: set[str]) -> None:
         """The rooms are known now; until then batches wait, since nothing is known to route by."""
@@ -120,7 +123,12 @@ class Updates:
         if room_id in self._moderation_rooms.ids():
             if new or update.limited or types & _MODERATION_TYPES:
                 self._do(f"read {room_id}", lambda: self._moderation_rooms.refresh(room_id))
-            await self._commands.take(room_id, update.timeline, entered=new or batch.since is None)
+            entered = new or batch.since is None
+            await self._commands.take(room_id, update.timeline, entered=entered)
+            sealed = [event for event in update.timeline if event["type"] == "m.room.encrypted"]
+            if sealed and self._client.decrypted is not None:
+                work = partial(self._take_sealed, self._client.decrypted, room_id, sealed, entered)
+                self._do(f"decrypt messages of {room_id}", work)
         if self._lists.watched(room_id):
             if new or update.limited:
                 self.read_list(room_id)
@@ -135,6 +143,15 @@ class Updates:
                 self._refresh(room_id)
         elif not self._lists.watched(room_id) and (new or types & _ROOM_TYPES):
             self._do(f"look at {room_id}", lambda: self._survey.compare_one(room_id))
+
+    async def _take_sealed(
+        self, decrypted: Decrypt, room_id: str, sealed: list[JsonObject], entered: bool
+    ) -> None:
+        async with self._decrypting:  # in the order in which they came
+            for event in sealed:
+                message = await decrypted(room_id, event)
+                if message is not None:
+                    await self._commands.take(room_id, (message,), entered=entered)
 
     def _refresh(self, room_id: str) -> None:
         """Read a protected room again; many events at once are one reading."""

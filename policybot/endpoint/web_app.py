@@ -2,6 +2,7 @@
 of our own where httptools is not installed."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from aiohttp import hdrs, web
@@ -21,10 +22,15 @@ from .exchange import (
 REQUEST_S = 10.0
 IDLE_S = 75.0  # a reverse proxy keeps its connections for about a minute
 
+ANY_PATH = "/{path:.*}"
+"""The route, for every method, of a `handler_of` an endpoint."""
 
-def application(endpoint: Endpoint, *, request_s: float = REQUEST_S) -> web.Application:
-    """An application that hands every request to the endpoint. ``request_s`` is how long a body
-    may take, in seconds."""
+
+def handler_of(
+    endpoint: Endpoint, *, request_s: float = REQUEST_S
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """An aiohttp handler that hands every request to the endpoint. ``request_s`` is how long a
+    body may take, in seconds."""
 
     async def handle(received: web.Request) -> web.Response:
         try:
@@ -51,8 +57,13 @@ def application(endpoint: Endpoint, *, request_s: float = REQUEST_S) -> web.Appl
             body=response.body,
         )
 
+    return handle
+
+
+def application(endpoint: Endpoint, *, request_s: float = REQUEST_S) -> web.Application:
+    """An application that hands every request to the endpoint, see `handler_of`."""
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    app.router.add_route("*", "/{path:.*}", handle)
+    app.router.add_route("*", ANY_PATH, handler_of(endpoint, request_s=request_s))
     return app
 
 

@@ -21,6 +21,7 @@ from yarl import URL
 from .failure import first_line, is_locked
 from .migrations import upgrade_table
 from .schema import table_names
+from .sqlite_settings import SQLITE_COMMANDS, too_old
 from .transaction import connection
 
 log = logging.getLogger("policybot.store")
@@ -28,24 +29,6 @@ log = logging.getLogger("policybot.store")
 OWNER = "policybot"
 
 _LOCK_PATIENCE_S = 5.0
-
-_OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
-
-_SQLITE_COMMANDS = (
-    # Safe against `kill -9`; a power cut may cost the last moment.
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = NORMAL",
-    "PRAGMA foreign_keys = ON",
-    # Keys are hashes and spread over all pages: 16 MB of them are kept, and a page that changes
-    # often is copied out of the write-ahead log less often. A third off the cost of a verdict.
-    "PRAGMA cache_size = -16000",
-    # Pages of 4 kB. Only if `checkpoints` cannot keep up, since here a commit stops for it.
-    "PRAGMA wal_autocheckpoint = 16000",
-    # While another process holds the file, each attempt holds our only connection. Answers wait
-    # 200 ms for the store, and reads still work then, so attempts are short and repeated.
-    # Comes last: until here, sqlite3's own 5 seconds hold.
-    "PRAGMA busy_timeout = 100",
-)
 
 _POSTGRES_ARGUMENTS: dict[str, object] = {
     # Connections are kept while they are used, and closed after five idle minutes, before a
@@ -145,18 +128,33 @@ async def close_database(db: Database) -> None:
         log.warning("The database was not closed in order (%s).", first_line(error))
 
 
+async def adjust(db: Database) -> None:
+    """Set up, as `open_database` does, a database that somebody else has opened for us.
+
+    Raises:
+        DatabaseUnusable: SQLite is too old.
+    """
+    if db.scheme is not Scheme.SQLITE:
+        return
+    _check_sqlite()
+    async with connection(db) as conn:
+        for command in SQLITE_COMMANDS:
+            await conn.execute(command)
+
+
 async def _find_sqlite(url: str) -> DatabaseAddress:
     path = sqlite_path(url)
-    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-        raise DatabaseUnusable(
-            f"This Python has SQLite {sqlite3.sqlite_version}, and 3.35 or newer is needed: "
-            "install a newer SQLite, or use PostgreSQL."
-        )
+    _check_sqlite()
     # Looked at beforehand, since the library loses its connection (and its thread, which keeps
     # the process from ending) when the first commands fail.
     await asyncio.to_thread(_check_file, path)
     # The library appends to the list, so it gets one of its own.
-    return DatabaseAddress(url, f"file {path}", {"init_commands": list(_SQLITE_COMMANDS)})
+    return DatabaseAddress(url, f"file {path}", {"init_commands": list(SQLITE_COMMANDS)})
+
+
+def _check_sqlite() -> None:
+    if (sentence := too_old()) is not None:
+        raise DatabaseUnusable(sentence)
 
 
 def sqlite_path(url: str) -> str:

@@ -17,6 +17,7 @@ class Setting(StrEnum):
     SYNC_POSITION = "sync position"
     INSTANCE_ID = "instance ID"
     COMMANDS = "commands"  # JSON, see commands
+    CONFIGURATION = "configuration"  # inside maubot: JSON of the last one that could be used
 
 
 class Settings:

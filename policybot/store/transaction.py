@@ -43,6 +43,15 @@ async def transact(db: Database, work: Callable[[Connection], Awaitable[T]]) -> 
     return await asyncio.shield(task)
 
 
+async def settle() -> None:
+    """Wait for the transactions under way, also those whose callers were cancelled, within a
+    bound."""
+    loop = asyncio.get_running_loop()
+    running = {task for task in _running if task.get_loop() is loop}
+    if running:
+        await asyncio.wait(running, timeout=2 * PATIENCE_S)
+
+
 def _ended(task: "asyncio.Task[object]") -> None:
     _running.discard(task)
     # The error is the caller's, if he is still there.

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import (
     ClientError,
@@ -15,7 +16,6 @@ from aiohttp import (
     TraceConfig,
 )
 
-from policybot.demo.bot_process import BotProcess
 from policybot.endpoint.paths import SIGN
 from policybot.protocol.canonical_json import JsonObject
 
@@ -38,13 +38,20 @@ class SignAnswer:
         return (self.status, self.body) == (other.status, other.body)
 
 
+class Asked(Protocol):
+    """A policy server; ``url`` is the base URL of its endpoint."""
+
+    @property
+    def url(self) -> str | None: ...
+
+
 class Caller:
     """The homeserver ``identity``, which asks ``bot`` wherever it listens at the moment.
 
     ``destination`` is the policy server's name.
     """
 
-    def __init__(self, identity: Identity, bot: BotProcess, destination: str) -> None:
+    def __init__(self, identity: Identity, bot: Asked, destination: str) -> None:
         self._identity = identity
         self._bot = bot
         self._destination = destination

@@ -14,6 +14,7 @@ from policybot.demo.network import Network, running_network
 from policybot.demo.requirements import what_is_missing
 
 from .federation_server import FederationServer
+from .maubot_server import MaubotServer, serving
 from .recording_proxy import RecordingProxy
 
 _SUFFIXES = itertools.count(1)
@@ -107,3 +108,10 @@ async def way(network: Network) -> AsyncIterator[RecordingProxy]:
     await way.start()
     yield way
     await way.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def maubot(network: Network, tmp_path: Path) -> AsyncIterator[MaubotServer]:
+    """A maubot server with the plugin, and no client yet."""
+    async with serving(network, tmp_path / "maubot") as server:
+        yield server

@@ -12,7 +12,8 @@ import pytest
 from mautrix.util.async_db import Database
 
 from policybot.store import database
-from policybot.store.database import DatabaseUnusable, open_database
+from policybot.store.database import DatabaseUnusable, adjust, open_database
+from policybot.store.migrations import upgrade_table
 from policybot.store.settings import Settings
 from tests.postgres import Postgres
 
@@ -70,6 +71,19 @@ async def test_sqlite_settings(tmp_path: Path) -> None:
         assert await db.fetchval("PRAGMA journal_mode") == "wal"
         assert await db.fetchval("PRAGMA synchronous") == 1
         assert await db.fetchval("PRAGMA busy_timeout") == 100
+
+
+async def test_a_database_that_somebody_else_opened_is_set_up_alike(tmp_path: Path) -> None:
+    db = Database.create(f"sqlite://{tmp_path}/bot.db", upgrade_table=upgrade_table)
+    await db.start()
+    try:
+        await adjust(db)
+        assert await db.fetchval("PRAGMA journal_mode") == "wal"
+        assert await db.fetchval("PRAGMA cache_size") == -16000
+        assert await db.fetchval("PRAGMA busy_timeout") == 100
+        await Settings(db).set("a", "b")
+    finally:
+        await db.stop()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from mautrix.util.async_db import Connection, Database
 
 from policybot.store import transaction
 from policybot.store.settings import Settings
-from policybot.store.transaction import storable, transact
+from policybot.store.transaction import settle, storable, transact
 
 from .samples import locked
 
@@ -38,6 +38,27 @@ async def test_cancelled_caller_does_not_cut_the_transaction(db: Database) -> No
     # Waits for the connection, and so for the transaction.
     await Settings(db).set("third", "")
     assert await names(db) == {"first", "second", "third"}
+
+
+async def test_a_cancelled_callers_transaction_is_waited_for(db: Database) -> None:
+    begun = asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def work(conn: Connection) -> None:
+        begun.set()
+        await go_on.wait()
+        await conn.execute(INSERT, "first", "")
+
+    caller = asyncio.create_task(transact(db, work))
+    await begun.wait()
+    caller.cancel()
+    settling = asyncio.create_task(settle())
+    await asyncio.sleep(0)
+    assert not settling.done()
+    go_on.set()
+    await settling
+    assert await names(db) == {"first"}
+    await settle()
 
 
 @pytest.mark.parametrize("steps", range(0, 40, 3))

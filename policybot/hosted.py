@@ -300,5 +300,6 @@ class Host:
         except TokenRejected:
             log.error(
                 "The homeserver does not take the bot's access token (any more). Write a new one "
-                "into the client in maubot; until then the endpoint answers, and nothing else."
+                "into the client in maubot, then stop and start this instance. Until then the "
+                "endpoint answers, and nothing else works."
             )

@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar, cast
 
 from mautrix.client import Client
-from mautrix.errors import DecryptionError, MatrixError, SessionNotFound
+from mautrix.errors import DecryptionError, EncryptionError, MatrixError, SessionNotFound
 from mautrix.types import EncryptedEvent, EventType, RoomID, SerializerError
 
 from policybot.protocol.canonical_json import JsonObject
@@ -87,6 +87,8 @@ class EncryptingClient(MatrixClient):
 
     async def _open(self, sealed: EncryptedEvent) -> Any:
         crypto = self._client.crypto
+        if crypto is None:
+            raise DecryptionError("the client was changed; stop and start the instance")
         try:
             return await self._uncut(crypto.decrypt_megolm_event(sealed))
         except SessionNotFound:
@@ -98,6 +100,9 @@ class EncryptingClient(MatrixClient):
         self, room_id: str, event_type: str, content: Mapping[str, Any]
     ) -> JsonObject | None:
         """The content in encrypted form; None if the room is not encrypted."""
+        if not self._client.crypto_enabled:
+            # Never in the clear instead.
+            raise EncryptionError("the client was changed; stop and start the instance")
         room = RoomID(room_id)
         store = self._client.state_store
         assert store is not None  # there is one where there is encryption

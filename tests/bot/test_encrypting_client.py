@@ -168,6 +168,16 @@ async def test_a_message_without_a_key_is_left_out(
     assert await client.decrypted("!room:example.org", {**SEALED, "content": {}}) is None
 
 
+async def test_a_client_that_was_changed_sends_nothing_in_the_clear(
+    homeserver: FakeHomeserver, stand_in: StandIn, client: EncryptingClient
+) -> None:
+    room_id = homeserver.create_room(BOT)
+    stand_in.crypto_enabled = False
+    with pytest.raises(HomeserverAway, match="the client was changed"):
+        await send(client, room_id)
+    assert not homeserver.calls("PUT", room_id)
+
+
 async def test_without_encryption_nothing_is_promised(stand_in: StandIn) -> None:
     stand_in.crypto_enabled = False
     assert EncryptingClient(cast(Client, stand_in)).decrypted is None

@@ -126,6 +126,7 @@ async def test_a_change_of_the_configuration_interrupts_nothing(
     assert f"to /_matrix/maubot/plugin/{INSTANCE}/_matrix/policy/" in (
         await obeyed(cast, "!policy status")
     )
+    assert "switched off" not in str(cast.moderator.seen.events(cast.moderation_room))
 
 
 async def test_an_update_loses_nothing(

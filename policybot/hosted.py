@@ -5,6 +5,7 @@ the old one has written its verdicts, since only one may write.
 """
 
 import asyncio
+import copy
 import json
 import logging
 from collections import deque
@@ -282,9 +283,12 @@ class Host:
         except Exception:
             log.exception("The sync position could not be read")
             return
+        wanted = copy.deepcopy(SYNC_FILTER)
+        if self._client.decrypted is not None:
+            wanted["room"]["timeline"]["types"].append("m.room.encrypted")
         while since is not None:
             try:
-                filter_id = await self._client.upload_filter(self._account.user_id, SYNC_FILTER)
+                filter_id = await self._client.upload_filter(self._account.user_id, wanted)
                 answer = await self._client.sync(since, filter_id, 0)
                 return await self._hand_on(app, parse_sync(since, answer))
             except HomeserverAway as error:

@@ -263,6 +263,7 @@ class Chat:
             survey,
             self.lists,
             self._commands,
+            self.notices,
             bot_user_id=bot_user_id,
             on_moderation_room=lambda room_id: self.care.entered(room_id),
         )
@@ -314,4 +315,4 @@ class Chat:
         await self._updates.stop()
 
     def _tell_encrypted(self, room_id: str) -> None:
-        self._updates.tell_encrypted(room_id, self.notices)
+        self._updates.tell_encrypted(room_id)

@@ -25,6 +25,7 @@ from .sync import Membership, RoomUpdate, SyncBatch
 
 RETRY_FIRST_S = 1.0
 RETRY_MOST_S = 60.0
+UNREADABLE_INTERVAL_S = 3600.0
 
 _ROOM_TYPES = frozenset(event_type for event_type, _ in ROOM_STATE)
 _MODERATION_TYPES = frozenset({"m.room.member", "m.room.join_rules", "m.room.encryption"})
@@ -44,6 +45,7 @@ class Updates:
         survey: RoomSurvey,
         lists: PolicyLists,
         commands: Commands,
+        notices: Notices,
         *,
         bot_user_id: str,
         on_moderation_room: Callable[[str], Awaitable[None]],
@@ -55,6 +57,7 @@ class Updates:
         self._survey = survey
         self._lists = lists
         self._commands = commands
+        self._notices = notices
         self._bot_user_id = bot_user_id
         self._joined: set[str] = set()
         self._encrypted: set[str] = set()
@@ -62,6 +65,7 @@ class Updates:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready = asyncio.Event()
         self._decrypting = asyncio.Lock()
+        self._unreadable_at: dict[str, float] = {}
 
     def ready(self, joined: set[str]) -> None:
         """The rooms are known now; until then batches wait, since nothing is known to route by."""
@@ -152,6 +156,22 @@ class Updates:
                 message = await decrypted(room_id, event)
                 if message is not None:
                     await self._commands.take(room_id, (message,), entered=entered)
+                elif not entered:
+                    self._tell_unreadable(room_id)
+
+    def _tell_unreadable(self, room_id: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._unreadable_at.get(room_id, float("-inf")) < UNREADABLE_INTERVAL_S:
+            return
+        self._unreadable_at[room_id] = now
+        self._notices.tell(
+            room_id,
+            Reply.problem(
+                "I could not decrypt a message here. If it was a command, it was not carried out: "
+                "send it again. If that does not help, the operator finds the reason in my log. "
+                "I say this once an hour at most."
+            ),
+        )
 
     def _refresh(self, room_id: str) -> None:
         """Read a protected room again; many events at once are one reading."""
@@ -200,12 +220,12 @@ class Updates:
         else:
             log.info("Invited to %s by %s, who is in no moderation room: ignored.", room_id, who)
 
-    def tell_encrypted(self, room_id: str, notices: Notices) -> None:
+    def tell_encrypted(self, room_id: str) -> None:
         """Tell an encrypted moderation room, once, that the bot cannot read there."""
         if room_id in self._encrypted:
             return
         self._encrypted.add(room_id)
-        notices.tell(
+        self._notices.tell(
             room_id,
             Reply.problem(
                 "This room is encrypted, and I cannot read encrypted messages, so I take no "

@@ -12,6 +12,7 @@ from policybot.app import Account, App
 from policybot.bot.chat import Chat, Pace
 from policybot.bot.client import MatrixClient, open_api
 from policybot.bot.policy_state import ReadBack
+from policybot.bot.raw_event import Decrypt
 from policybot.bot.reply import Reply
 from policybot.bot.room_care import CareTimes
 from policybot.bot.sync import SyncLoop
@@ -161,6 +162,10 @@ class Moderated:
         """The same, for use in an expression."""
         await self.restart()
         return self
+
+    def decrypt_with(self, decrypted: Decrypt) -> None:
+        """Let the bot's client read encrypted messages."""
+        self._client.decrypted = decrypted
 
     def quicken(self) -> None:
         """Let the hourly check come every few milliseconds."""

@@ -3,6 +3,7 @@
 import pytest
 
 from policybot.bot.sync import Membership, RoomUpdate, SyncBatch
+from policybot.protocol.canonical_json import JsonObject
 
 from .fake_homeserver import Fault
 from .moderated import ALICE, BOT, NAME, OURS, SPAMMER, Moderated, ban
@@ -158,3 +159,31 @@ async def test_a_room_that_was_entered_and_names_us_is_signed(bot: Moderated) ->
     await invite(bot, room_id, ALICE)
     await bot.notice("no moderation room enabled them")
     assert (await bot.sign(room_id)).signed
+
+
+@pytest.mark.parametrize("readable", [True, False])
+async def test_encrypted_messages_are_read_where_the_client_can(
+    bot: Moderated, readable: bool
+) -> None:
+    async def decrypted(room_id: str, event: JsonObject) -> JsonObject | None:
+        content = {"msgtype": "m.text", "body": "!policy lists"}
+        return {**event, "type": "m.room.message", "content": content} if readable else None
+
+    bot.decrypt_with(decrypted)
+    for event_id in ("$one", "$other"):
+        sealed: JsonObject = {
+            "type": "m.room.encrypted",
+            "event_id": event_id,
+            "sender": ALICE,
+            "origin_server_ts": bot.clock(),
+            "content": {},
+        }
+        update = RoomUpdate(bot.mods, Membership.JOINED, (), (sealed,), False)
+        await bot.app.on_batch(SyncBatch("s1", "s2", (update,)))
+        await bot.caught_up()
+        if readable:
+            assert (await bot.reply_to(event_id))["body"].startswith("✅")
+        else:
+            await bot.notice("could not decrypt")
+    told = [notice for notice in bot.notices() if "could not decrypt" in notice]
+    assert len(told) == (0 if readable else 1)

@@ -48,5 +48,11 @@ async def test_commands_and_reports_in_an_encrypted_moderation_room(
         await moderator.heard("✅", "Banned")
         code = reference_in(await refusal_of(cast.spammer, cast.lounge, "cheap watches"))
         await moderator.heard("Refused", code)
+        # Also what is said while the plugin is stopped, and is carried out afterwards.
+        await maubot.change(started=False)
+        await moderator.heard("I am being switched off", "“Lounge”")
+        await moderator.send("!policy lists")
+        await maubot.change(started=True)
+        await moderator.heard("✅ Lists", "Encrypted moderation bans")
     sent = [e for e in await cast.moderator.messages(room) if e["sender"] == cast.bot.user_id]
     assert {e["type"] for e in sent if "state_key" not in e} <= {"m.room.encrypted", "m.reaction"}

@@ -23,16 +23,20 @@ from .transaction import ROWS_AT_ONCE, transaction
 LOGIN = frozenset((Setting.ACCESS_TOKEN, Setting.DEVICE_ID, Setting.SYNC_POSITION))
 """The settings that belong to one session of the bot's account."""
 
+PLACE = frozenset((Setting.CONFIGURATION,))
+"""The settings that belong to the place where policybot runs, and never travel."""
+
 
 async def export_database(db: Database, file: BinaryIO, account: str | None) -> dict[str, int]:
-    """Write everything and return the number of rows by table. The login is left out unless
-    ``account`` is given: the user ID that it belongs to.
+    """Write everything and return the number of rows by table. The configuration that maubot keeps
+    is left out, and the login unless ``account`` is given: the user ID that it belongs to.
 
     Raises:
         DatabaseUnusable: policybot never ran on it, or another version has written it.
         ArchiveUnusable: the file cannot be written.
     """
     tables = await tables_of(LATEST)
+    left_out = PLACE if account is not None else PLACE | LOGIN
     async with transaction(db) as conn:
         if conn.scheme is Scheme.POSTGRES:
             await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -42,8 +46,8 @@ async def export_database(db: Database, file: BinaryIO, account: str | None) -> 
         for table in tables.values():
             writer.begin_table(table.name, list(table.columns))
             async for rows in _rows(conn, table):
-                if table.name == "setting" and account is None:
-                    rows = [row for row in rows if row["name"] not in LOGIN]
+                if table.name == "setting":
+                    rows = [row for row in rows if row["name"] not in left_out]
                 writer.add([_to_json(row, table) for row in rows])
         return writer.finish()
 

@@ -1,10 +1,10 @@
 """Finding the few globs, out of very many, that may match a text.
 
-Each glob is filed under one piece of its literal parts: of three characters or, where those are
-crowded, of six. A text can only match a glob whose piece it contains, so a look-up takes the
-pieces of the text and confirms the globs that are filed under them. The piece is chosen when the
-glob is added, as the one with the fewest globs so far; a single addition or removal costs the
-same whatever the size of the index.
+Each glob is filed under one piece of its literal parts: of six characters or, where it has none or
+those are crowded, of three. A text can only match a glob whose piece it contains, so a look-up
+takes the pieces of the text and confirms the globs that are filed under them. The piece is chosen
+when the glob is added, as the one with the fewest globs so far; a single addition or removal costs
+the same whatever the size of the index.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -18,10 +18,13 @@ CROWDED = 16
 """A piece takes no more globs than this."""
 
 SPARSE = 2
-"""A piece of three characters takes no more while there is a longer one: it is part of so many
-texts that with 10,000 globs each look-up would meet dozens of them, far apart in memory."""
+"""A piece takes no more while there is another, and a short one is taken after the long ones: it
+is part of so many texts that with 10,000 globs each look-up would meet dozens of them, far apart
+in memory."""
 
 _SHORT, _LONG = 3, 6
+
+_ORDER = ((_LONG, SPARSE), (_SHORT, SPARSE), (_LONG, CROWDED), (_SHORT, CROWDED))
 
 V = TypeVar("V")
 
@@ -85,7 +88,7 @@ class GlobIndex(Generic[V]):
         """Add a glob; False means that it is loose."""
         self._size += 1
         parts = glob.literal_parts()
-        for length, most in ((_SHORT, SPARSE), (_LONG, CROWDED), (_SHORT, CROWDED)):
+        for length, most in _ORDER:
             piece = self._emptiest(parts, length, most)
             if piece is not None:
                 break
@@ -122,7 +125,8 @@ class GlobIndex(Generic[V]):
         filed, name = self._filed, text.text
         candidates = [self._loose] if self._loose else []
         if filed:
-            candidates += [filed[piece] for piece in filed.keys() & text.short]
+            if self._size - len(self._loose) > self._size_long:
+                candidates += [filed[piece] for piece in filed.keys() & text.short]
             if self._size_long:
                 candidates += [filed[piece] for piece in filed.keys() & text.long]
         # In one loop: a call for each piece would take as long as all the rest.

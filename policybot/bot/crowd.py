@@ -36,21 +36,17 @@ class Crowd:
         if hit:
             where = count(sum(map(bool, self.members.values())), "protected room")
             reply.text(f" That is {count(len(hit), 'member')} of {where}: ")
-            for index, user_id in enumerate(hit[:MAX_EXAMPLES]):
-                reply.text(", " if index else "").code(user_id)
-            if len(hit) > MAX_EXAMPLES:
-                reply.text(f" and {len(hit) - MAX_EXAMPLES:,} more")
+            reply.several(hit, MAX_EXAMPLES, lambda user_id: Reply().code(user_id))
             reply.text(". Their messages would be refused.")
         return reply.add(self.not_counted(rooms))
 
     def not_counted(self, rooms: ProtectedRooms) -> Reply:
         """Which rooms could not be read; empty if all could."""
-        reply = Reply()
-        for index, room_id in enumerate(self.unread[:MAX_SHOWN]):
-            reply.text(", " if index else " I could not read who is in ").name(rooms.name(room_id))
-        if len(self.unread) > MAX_SHOWN:
-            reply.text(f" and {len(self.unread) - MAX_SHOWN} more")
-        return reply.text("." if self.unread else "")
+        if not self.unread:
+            return Reply()
+        reply = Reply().text(" I could not read who is in ")
+        reply.several(self.unread, MAX_SHOWN, lambda room: Reply().name(rooms.name(room)))
+        return reply.text(".")
 
 
 async def crowd_of(client: MatrixClient, entity: Entity, room_ids: Iterable[str]) -> Crowd:

@@ -81,10 +81,10 @@ def digest(title: str, changes: Sequence[Change], more: int = 0) -> Reply:
 def _add(reply: Reply, what: str, rules: Sequence[Rule]) -> None:
     if not rules:
         return
-    reply.item().text(f"{what}: ")
-    for index, rule in enumerate(rules[:SHOWN]):
-        reply.text(", " if index else "").code(rule.entity or "(hashed)")
-        if rule.reason and len(rules) <= SHOWN:
-            reply.text(" ").name(rule.reason)
-    if len(rules) > SHOWN:
-        reply.text(f" and {len(rules) - SHOWN:,} more")
+
+    def shown(rule: Rule) -> Reply:
+        name = Reply().code(rule.entity or "(hashed)")
+        few = len(rules) <= SHOWN
+        return name.text(" ").name(rule.reason) if rule.reason and few else name
+
+    reply.item().text(f"{what}: ").several(rules, SHOWN, shown)

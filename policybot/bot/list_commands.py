@@ -64,10 +64,7 @@ class ListCommands:
             reply.command("lists")
         if unused:
             reply.line().text("Left unused, since they would hit a moderator or me: ")
-            for index, rule in enumerate(unused[:MAX_SHOWN]):
-                reply.text(", " if index else "").code(rule.entity or "(hashed)")
-            if len(unused) > MAX_SHOWN:
-                reply.text(f" and {len(unused) - MAX_SHOWN} more")
+            reply.several(unused, MAX_SHOWN, lambda rule: Reply().code(rule.entity or "(hashed)"))
         return reply.line().text("To undo: ").command(f"unwatch {subscription.shortcode}")
 
     async def _check_may_see(self, moderation_room: str, sender: str, list_id: str) -> None:

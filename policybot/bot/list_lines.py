@@ -7,6 +7,8 @@ from .policy_lists import PolicyLists
 from .reply import Reply
 from .report_text import count
 
+MAX_UNUSED = 5
+
 
 def list_lines(
     lists: PolicyLists, moderation_rooms: ModerationRooms, moderation_room: str
@@ -36,8 +38,5 @@ def list_lines(
         mine = [rule for rule in unused if rule.list_id == list_id]
         if mine:
             reply.text("; unused, since they would hit a moderator or me: ")
-            for index, rule in enumerate(mine[:5]):
-                reply.text(", " if index else "").code(rule.entity or "(hashed)")
-            if len(mine) > 5:
-                reply.text(f" and {len(mine) - 5} more")
+            reply.several(mine, MAX_UNUSED, lambda rule: Reply().code(rule.entity or "(hashed)"))
     return reply

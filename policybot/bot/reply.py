@@ -7,8 +7,9 @@ escaped, shortened, without control or direction marks, and unable to mention an
 import html
 import json
 import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 from policybot.protocol.canonical_json import JsonObject
 
@@ -18,6 +19,8 @@ MAX_SPOILER = 2_000
 MAX_SPOILER_LINES = 30
 MAX_BYTES = 50_000
 """Bytes of both forms together, as JSON. A whole event may have 65,536."""
+
+Item = TypeVar("Item")
 
 _ZERO_WIDTH = "\u200b"
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
@@ -174,6 +177,13 @@ class Reply:
         self._plain += other._plain
         self._html += other._html
         return self
+
+    def several(self, items: Sequence[Item], most: int, shown: "Callable[[Item], Reply]") -> Self:
+        """The first of the items, at most so many, each as ``shown`` puts it, and how many more
+        there are."""
+        for index, item in enumerate(items[:most]):
+            self.text(", " if index else "").add(shown(item))
+        return self.text(f" and {len(items) - most:,} more") if len(items) > most else self
 
     def render(self, prefix: str = "!policy", most: int = MAX_BYTES) -> Rendered:
         """Both forms; what is longer than ``most`` bytes together is cut, saying so. ``prefix``

@@ -106,17 +106,12 @@ class RuleCommands:
             reply.text(" comes first, so nothing is refused.")
         still = [room_id for room_id, members in crowd.members.items() if members]
         if still:
-            self._add_names(reply.line().text("I do not kick. Still a member in: "), still)
+            reply.line().text("I do not kick. Still a member in: ")
+            reply.several(still, MAX_SHOWN, lambda room: Reply().name(self._rooms.name(room)))
             reply.text(".")
         if crowd.unread:
             reply.line().text("Not counted:").add(crowd.not_counted(self._rooms))
         reply.line().add(blind_spot(self._rooms.ours.via))
-
-    def _add_names(self, reply: Reply, room_ids: list[str]) -> None:
-        for index, room_id in enumerate(room_ids[:MAX_SHOWN]):
-            reply.text(", " if index else "").name(self._rooms.name(room_id))
-        if len(room_ids) > MAX_SHOWN:
-            reply.text(f" and {len(room_ids) - MAX_SHOWN} more")
 
     async def unban(self, moderation_room: str, sender: str, command: Command) -> Reply:
         """Remove ban rules."""

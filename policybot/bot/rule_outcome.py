@@ -83,11 +83,11 @@ class RuleOutcome:
         reply = self._refused_in(free, whom) if free or not rooms else Reply()
         if powerful:
             reply.text(" They may moderate in " if free else "They may moderate in ")
-            _enumerate(reply, [Reply().name(self._rooms.name(room_id)) for room_id in powerful])
+            reply.several(powerful, MAX_SHOWN, self._named)
             reply.text(", so nothing of theirs is refused there.")
         if exempt:
             reply.text(" Exempt here, so not refused: ")
-            _enumerate(reply, [Reply().code(user_id) for user_id in exempt])
+            reply.several(exempt, MAX_SHOWN, lambda user_id: Reply().code(user_id))
             reply.text(".")
         return reply
 
@@ -110,7 +110,7 @@ class RuleOutcome:
             reply.text(". All rooms are in dry run, so that is only reported")
         elif dry:
             reply.text(". Only reported, since in dry run, in: ")
-            _enumerate(reply, [Reply().name(self._rooms.name(room_id)) for room_id in dry])
+            reply.several(dry, MAX_SHOWN, self._named)
 
     def _is_checked(self, room_id: str) -> bool:
         """Whether our policy server is in force in a room."""
@@ -121,9 +121,5 @@ class RuleOutcome:
         record = self._rooms.record(room_id)
         return record is not None and record.mode is RoomMode.DRY_RUN
 
-
-def _enumerate(reply: Reply, names: list[Reply]) -> None:
-    for index, name in enumerate(names[:MAX_SHOWN]):
-        reply.text(", " if index else "").add(name)
-    if len(names) > MAX_SHOWN:
-        reply.text(f" and {len(names) - MAX_SHOWN:,} more")
+    def _named(self, room_id: str) -> Reply:
+        return Reply().name(self._rooms.name(room_id))

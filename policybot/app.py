@@ -13,7 +13,7 @@ from typing import Any
 from mautrix.util.async_db import Database
 
 from . import __version__
-from .account import Account, StartFailed, check_config, configured_key
+from .account import Account, check_config, configured_key
 from .bot.chat import Chat, ChatSettings, Pace, Shared, Tables
 from .bot.client import MatrixClient, TokenRejected
 from .bot.moderation_rooms import ModerationRoomSettings
@@ -43,8 +43,6 @@ from .store.settings import Setting, Settings
 from .store.subscriptions import SubscriptionTable
 from .store.transaction import settle
 from .store.verdicts import VerdictStore
-
-__all__ = ["Account", "App", "StartFailed", "now_ms"]
 
 log = logging.getLogger("policybot")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from mautrix.util.async_db import Database
 from yarl import URL
 
-from .app import StartFailed
+from .account import StartFailed
 from .bot.client import HomeserverAway, MatrixClient, open_api
 from .config import Config, HomeserverConfig, ListenConfig
 from .endpoint.errors import BadJson, MatrixError, Unauthorized, UnrecognizedPath

@@ -21,7 +21,7 @@ from .bot.client import HomeserverAway, MatrixClient, Refused, TokenRejected
 from .bot.sync import SYNC_FILTER, SyncBatch, parse_sync
 from .config import Config, ConfigError, ListenConfig, parse_config
 from .endpoint.gate import Gate
-from .endpoint.listener import Listener
+from .endpoint.listener import AddressUnusable, Listener
 from .endpoint.paths import POLICY_PATHS
 from .store.settings import Setting, Settings
 
@@ -173,11 +173,8 @@ class Host:
         listener = Listener(self._gate, listen.host, listen.port)
         try:
             await listener.start()
-        except OSError as error:
-            raise StartFailed(
-                f"The endpoint cannot listen on {listen.host}, port {listen.port}: "
-                f"{error.strerror or error}. Change `listen`, or end what listens there."
-            ) from error
+        except AddressUnusable as error:
+            raise StartFailed(str(error)) from error
         return listener
 
     async def _close(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from .app import StartFailed
+from .account import StartFailed
 from .bot.client import HomeserverAway, MatrixClient, Refused, TokenRejected
 from .config import HomeserverConfig
 from .store.settings import Setting, Settings

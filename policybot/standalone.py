@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from .app import Account, App, StartFailed
+from .account import Account, StartFailed
+from .app import App
 from .bot.client import MatrixClient, TokenRejected, open_api
 from .bot.sync import SyncLoop
 from .config import Config, HomeserverConfig, ListenConfig
-from .endpoint.listener import Listener
+from .endpoint.listener import AddressUnusable, Listener
 from .login import TOKEN_REJECTED, log_in
 from .store.database import DatabaseUnusable, close_database, open_database
 from .store.failure import passes
@@ -147,11 +148,8 @@ async def _listening(app: App, listen: ListenConfig) -> AsyncIterator[None]:
     listener = Listener(app.routes, listen.host, listen.port)
     try:
         await listener.start()
-    except OSError as error:
-        raise StartFailed(
-            f"The endpoint cannot listen on {listen.host}, port {listen.port}: "
-            f"{error.strerror or error}. Change `listen`, or end what listens there."
-        ) from error
+    except AddressUnusable as error:
+        raise StartFailed(str(error)) from error
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import ClientError, ClientSession
 from mautrix.util.async_db import Database
 
-from policybot.app import Account
+from policybot.account import Account
 from policybot.bot.client import MatrixClient, open_api
 from policybot.bot.sync import SyncBatch
 from policybot.demo.ports import LOOPBACK, free_ports

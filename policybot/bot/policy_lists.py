@@ -183,9 +183,8 @@ class PolicyLists:
             await self._client.read_state(list_id, reading.take)
             info.awaited.clear()
             info.name = reading.name
-            followed = bool(
-                self.subscriptions.followers(list_id)
-            )  # else all of it is new, and no news
+            # Otherwise all of it is new, and no news.
+            followed = bool(self.subscriptions.followers(list_id))
             for changes in self.rules.replace_in_steps(reading.rules):
                 if changes:
                     # At once: until then a rule against everybody would be in force.

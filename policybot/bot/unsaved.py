@@ -66,9 +66,7 @@ class PatientRooms:
         try:
             await self._table.save(record)
         except Exception as error:
-            # Its first line: after that PostgreSQL may repeat the whole row.
-            text = str(error).partition("\n")[0]
-            raise NotStored(text or type(error).__name__) from error
+            raise NotStored(_first_line(error)) from error
         self._unsaved.pop(record.room_id, None)
 
     async def remove(self, room_id: str) -> None:
@@ -112,8 +110,7 @@ class PatientRules:
             )
         except Exception as error:
             self._unsaved[list_id] = changes
-            text = str(error).partition("\n")[0]
-            log.warning("Rules of %s cannot be stored yet: %s", list_id, text)
+            log.warning("Rules of %s cannot be stored yet: %s", list_id, _first_line(error))
         else:
             self._unsaved.pop(list_id, None)
 
@@ -130,3 +127,8 @@ class PatientRules:
         """Write what could not be written, if that is still so."""
         if list_id in self._unsaved:
             await self.save(list_id, (), ())
+
+
+def _first_line(error: Exception) -> str:
+    """What the error says; after its first line PostgreSQL may repeat the whole row."""
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -19,7 +19,7 @@ import httptools
 
 from .calling_address import calling_address
 from .errors import BadRequest, CodedBody, HeadTooLarge, MatrixError, TooLarge, TooSlow
-from .exchange import CODED_BODY, MAX_BODY_BYTES, TOO_LARGE, Endpoint, Request, Response
+from .exchange import CODED_BODY, MAX_BODY_BYTES, TOO_LARGE, TOO_SLOW, Endpoint, Request, Response
 
 MAX_HEAD_BYTES = 32 * 1024
 """Request line and headers together."""
@@ -296,7 +296,7 @@ class Connection(asyncio.Protocol):
     def overdue(self) -> None:
         """End the connection: it has taken too long."""
         if self._receiving and not self._choked:
-            self._refuse(TooSlow("The request did not arrive in time."))
+            self._refuse(TooSlow(TOO_SLOW))
         elif self.idle and not self._choked and not self._deaf:
             self._transport.close()
         else:

@@ -14,6 +14,7 @@ SHUTDOWN_S = 10.0
 """How long requests under way may take when a server stops, in seconds."""
 
 TOO_LARGE = f"The request body is larger than {MAX_BODY_BYTES} bytes."
+TOO_SLOW = "The request did not arrive in time."
 CODED_BODY = "The request body must not be compressed."
 
 

@@ -16,6 +16,20 @@ else:
 log = logging.getLogger("policybot.endpoint")
 
 
+class AddressUnusable(OSError):
+    """The endpoint cannot listen where it should. The text is one sentence for the operator."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror)
+        self._sentence = (
+            f"The endpoint cannot listen on {host}, port {port}: "
+            f"{error.strerror or error}. Change `listen`, or end what listens there."
+        )
+
+    def __str__(self) -> str:
+        return self._sentence
+
+
 class Server(Protocol):
     """A web server for one endpoint."""
 
@@ -47,9 +61,13 @@ class Listener:
         """Open the listener and log its address.
 
         Raises:
-            OSError: the address is in use or not ours.
+            AddressUnusable: the address is in use or not ours.
         """
-        self.url = url_of(*await self._server.start(self._host, self._port))
+        try:
+            address = await self._server.start(self._host, self._port)
+        except OSError as error:
+            raise AddressUnusable(self._host, self._port, error) from error
+        self.url = url_of(*address)
         log.info("Listening on %s", self.url)
 
     async def stop(self) -> None:

@@ -15,6 +15,7 @@ from .exchange import (
     MAX_BODY_BYTES,
     SHUTDOWN_S,
     TOO_LARGE,
+    TOO_SLOW,
     Endpoint,
     Request,
 )
@@ -116,7 +117,7 @@ async def _read_in_time(request: web.Request, request_s: float) -> bytes:
         async with asyncio.timeout(request_s):
             return await _read(request)
     except TimeoutError:
-        raise TooSlow("The request did not arrive in time.") from None
+        raise TooSlow(TOO_SLOW) from None
 
 
 async def _read(request: web.Request) -> bytes:

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from mautrix.util.async_db import Database
 
-from policybot.app import Account, App
+from policybot.account import Account
+from policybot.app import App
 from policybot.bot.chat import Chat, Pace
 from policybot.bot.client import MatrixClient, open_api
 from policybot.bot.policy_state import ReadBack

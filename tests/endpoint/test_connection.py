@@ -15,7 +15,8 @@ from policybot.endpoint.errors import MatrixError
 from policybot.endpoint.exchange import MAX_BODY_BYTES, Headers, Request, Response
 from policybot.endpoint.http_server import HttpServer
 
-DEADLINE_S = 20.0
+from .scene import DEADLINE_S, eventually
+
 PATIENT = Patience(request=600, idle=600, answer=600, end=600)
 
 
@@ -119,14 +120,6 @@ async def stage(open_stage: Open) -> Stage:
 def post(target: str = "/x", body: bytes = b"{}", *headers: str) -> bytes:
     lines = [f"POST {target} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.001)
 
 
 # -- what callers send -------------------------------------------------------------------------

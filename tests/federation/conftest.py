@@ -4,10 +4,12 @@ import pytest
 
 from policybot.federation.client import HttpClient
 from policybot.federation.dns_lookup import DnsLookup
+from policybot.federation.notary import Notary
 
 from .authority import Authority
 from .dns_server import DnsServer, lookup_at, serving_dns
-from .servers import Addresses
+from .fake_notary import OWN_NAME, FakeNotary
+from .servers import Addresses, serving
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +43,12 @@ def dns_server(dns_and_lookup: tuple[DnsServer, DnsLookup]) -> DnsServer:
 def dns(dns_and_lookup: tuple[DnsServer, DnsLookup]) -> DnsLookup:
     """Asks ``dns_server``."""
     return dns_and_lookup[1]
+
+
+@pytest.fixture
+async def notary(fake: FakeNotary, client: HttpClient) -> AsyncIterator[Notary]:
+    """The homeserver as notary, which answers what the test's ``fake`` does."""
+    async with serving(fake.application()) as port:
+        yield Notary(f"http://127.0.0.1:{port}", OWN_NAME, client)
+        for gate in fake.gates.values():
+            gate.set()

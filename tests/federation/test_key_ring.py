@@ -6,7 +6,6 @@ import pytest
 from aiohttp import web
 
 from policybot.federation import key_fetch, key_ring
-from policybot.federation.client import HttpClient
 from policybot.federation.key_ring import KeyRing
 from policybot.federation.key_saver import StoredServerKeys
 from policybot.federation.lookup_allowance import LookupAllowance, LookupLimits
@@ -15,7 +14,7 @@ from policybot.protocol.signing import SigningKey
 
 from .fake_notary import DAY, HOUR, NOW, OWN_NAME, Clock, FakeNotary, document
 from .rings import Table, running
-from .servers import serving, until
+from .servers import until
 
 KEY, NEW_KEY = SigningKey.generate(), SigningKey.generate()
 GOOD = document("a.example", ("ed25519:a", KEY))
@@ -37,14 +36,6 @@ async def fake() -> FakeNotary:
     fake = FakeNotary(document(OWN_NAME, ("ed25519:own", KEY)))
     fake.servers["a.example"] = GOOD
     return fake
-
-
-@pytest.fixture
-async def notary(fake: FakeNotary, client: HttpClient) -> AsyncIterator[Notary]:
-    async with serving(fake.application()) as port:
-        yield Notary(f"http://127.0.0.1:{port}", OWN_NAME, client)
-        for gate in fake.gates.values():
-            gate.set()
 
 
 @pytest.fixture

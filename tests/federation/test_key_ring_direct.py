@@ -8,7 +8,6 @@ import pytest
 from aiohttp import web
 
 from policybot.federation import key_fetch
-from policybot.federation.client import HttpClient
 from policybot.federation.direct_keys import KEY_PATH, DirectKeys
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.key_ring import KeyRing
@@ -21,7 +20,7 @@ from .dns_server import DnsServer
 from .fake_notary import DAY, NOW, OWN_NAME, Clock, FakeNotary, document
 from .key_server import KeyServer, asking, hang
 from .rings import Table, running
-from .servers import serving, until
+from .servers import until
 
 KEY = SigningKey.generate()
 NEVER_S = 3600.0
@@ -31,14 +30,6 @@ SECOND = 1_000
 @pytest.fixture
 async def fake() -> FakeNotary:
     return FakeNotary(document(OWN_NAME, ("ed25519:own", KEY)))
-
-
-@pytest.fixture
-async def notary(fake: FakeNotary, client: HttpClient) -> AsyncIterator[Notary]:
-    async with serving(fake.application()) as port:
-        yield Notary(f"http://127.0.0.1:{port}", OWN_NAME, client)
-        for gate in fake.gates.values():
-            gate.set()
 
 
 @pytest.fixture

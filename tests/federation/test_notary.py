@@ -1,16 +1,15 @@
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from policybot.federation.client import HttpClient, RequestFailed, ResponseTooLarge
+from policybot.federation.client import RequestFailed, ResponseTooLarge
 from policybot.federation.notary import MAX_DOCUMENTS_PER_SERVER, Notary, Wanted
 from policybot.protocol.canonical_json import JsonObject
 from policybot.protocol.signing import SigningKey, sign_json
 
 from .fake_notary import NOW, OWN_NAME, FakeNotary, document
-from .servers import serving
 
 KEY, OTHER_KEY = SigningKey.generate(), SigningKey.generate()
 GOOD = document("a.example", ("ed25519:a", KEY))
@@ -19,12 +18,6 @@ GOOD = document("a.example", ("ed25519:a", KEY))
 @pytest.fixture
 async def fake() -> FakeNotary:
     return FakeNotary(document(OWN_NAME, ("ed25519:own", KEY)))
-
-
-@pytest.fixture
-async def notary(fake: FakeNotary, client: HttpClient) -> AsyncIterator[Notary]:
-    async with serving(fake.application()) as port:
-        yield Notary(f"http://127.0.0.1:{port}", OWN_NAME, client)
 
 
 async def test_what_is_asked(fake: FakeNotary, notary: Notary) -> None:

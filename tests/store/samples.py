@@ -9,9 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
+from mautrix.util.async_db import Database, UpgradeTable
 
 from policybot.policy.rule import Recommendation, Rule, RuleKind
 from policybot.policy.verdict import Decision, Details, Ground
+from policybot.store.database import OWNER
+from policybot.store.migrations import create_tables
 
 ROOM = "!room:example.org"
 MODS = "!mods:example.org"
@@ -131,3 +134,17 @@ async def result_of(future: "asyncio.Future[bool]", deadline_s: float = 20.0) ->
     done, _ = await asyncio.wait({future}, timeout=deadline_s)
     assert done
     return future.result()
+
+
+async def first_version(database_url: str) -> Database:
+    """A started database with the tables that the first version made."""
+    upgrade_table = UpgradeTable()
+    upgrade_table.register(create_tables)
+    db = Database.create(
+        database_url,
+        upgrade_table=upgrade_table,
+        owner_name=OWNER,
+        ignore_foreign_tables=False,
+    )
+    await db.start()
+    return db

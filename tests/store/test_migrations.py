@@ -1,25 +1,14 @@
 """A database of an older version gets what is new and keeps what it has."""
 
-from mautrix.util.async_db import Database, UpgradeTable
-
 from policybot.policy.verdict import Ground
-from policybot.store.database import OWNER, open_database
-from policybot.store.migrations import create_tables
+from policybot.store.database import open_database
 from policybot.store.verdict_log import VerdictLog
 
-from .samples import MODS, NOW, ROOM, key
+from .samples import MODS, NOW, ROOM, first_version, key
 
 
 async def test_from_the_first_version(database_url: str) -> None:
-    first_version = UpgradeTable()
-    first_version.register(create_tables)
-    old = Database.create(
-        database_url,
-        upgrade_table=first_version,
-        owner_name=OWNER,
-        ignore_foreign_tables=False,
-    )
-    await old.start()
+    old = await first_version(database_url)
     for number, ground in enumerate((Ground.RULE, Ground.DRY_RUN), 1):
         await old.execute(
             """INSERT INTO decision

@@ -1,11 +1,12 @@
 """How far each reports room has been told, and in which notice."""
 
-from mautrix.util.async_db import Database, UpgradeTable
+from mautrix.util.async_db import Database
 
 from policybot.policy.records import ReportCursor, ReportNotice
-from policybot.store.database import OWNER, open_database
-from policybot.store.migrations import create_tables
+from policybot.store.database import open_database
 from policybot.store.report_cursor import ReportCursorTable
+
+from .samples import first_version
 
 
 async def test_a_notice_is_begun_edited_and_ended(db: Database) -> None:
@@ -28,15 +29,7 @@ async def test_a_notice_of_the_first_version_is_not_sent_again_as_another(
     database_url: str,
 ) -> None:
     """What was pending when an older version ended is still pending."""
-    first_version = UpgradeTable()
-    first_version.register(create_tables)
-    old = Database.create(
-        database_url,
-        upgrade_table=first_version,
-        owner_name=OWNER,
-        ignore_foreign_tables=False,
-    )
-    await old.start()
+    old = await first_version(database_url)
     await old.execute(
         "INSERT INTO report_cursor (room_id, number, pending_to, pending_since) "
         "VALUES ('!reports', 5, 7, 99)"

@@ -16,7 +16,7 @@ from pathlib import Path
 from mautrix.util.async_db import Database
 from yarl import URL
 
-from .account import StartFailed
+from .account import Account, StartFailed, check_config
 from .bot.client import HomeserverAway, MatrixClient, open_api
 from .config import Config, HomeserverConfig, ListenConfig
 from .endpoint.errors import BadJson, MatrixError, Unauthorized, UnrecognizedPath
@@ -29,7 +29,6 @@ from .federation.notary import Notary
 from .federation.probe import RouteResult, check_key_delivery, probe_routes
 from .login import log_in_once
 from .protocol.canonical_json import canonical_json
-from .protocol.identifier import server_of
 from .store.database import DatabaseUnusable, close_database, open_database
 from .store.settings import Settings
 
@@ -64,15 +63,12 @@ async def findings(config: Config, file: Path) -> AsyncIterator[Finding]:
     assert config.standalone is not None
     homeserver = config.standalone.homeserver
     name = config.policy_server.name
-    own_server = server_of(homeserver.user_id)
-    if name == own_server:
-        yield Finding("The configuration is complete.", True)
+    try:
+        check_config(config, Account(homeserver.user_id, homeserver.url))
+    except StartFailed as error:
+        yield Finding(str(error), False)
     else:
-        yield Finding(
-            f"policy_server.name is {name}, but the bot's homeserver is {own_server}: this "
-            "version only works with the homeserver's own name.",
-            False,
-        )
+        yield Finding("The configuration is complete.", True)
     async with HttpClient() as http:
         fault = await check_key_delivery(Notary(homeserver.url, name, http))
         yield Finding(fault or "The homeserver delivers keys.", fault is None)

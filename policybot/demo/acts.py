@@ -162,6 +162,22 @@ async def disable(network: Network, cast: Cast) -> None:
         tell("(The visitor's next message is seen on hs1, without a signature.)")
 
 
+async def whole_story(network: Network, cast: Cast) -> None:
+    """From a room that is put under the policy server to its release, every act in its order.
+
+    Raises:
+        StepFailed: something did not happen.
+    """
+    await enable(cast)
+    await visitor_talks(network, cast)
+    await ban(cast)
+    code = await spammer_is_refused(cast)
+    await refusal_is_reported(cast, code)
+    await ask_why(cast, code)
+    await unban(cast)
+    await disable(network, cast)
+
+
 async def _accepted(cast: Cast, command: str) -> str:
     reply = await cast.command(command)
     if not reply.startswith(ACCEPTED):

@@ -62,14 +62,7 @@ async def run_demo(keep: bool) -> int:
             logs[bot.process.name] = bot.log_tail
             await acts.start_bot(bot, cast)
 
-            await acts.enable(cast)
-            await acts.visitor_talks(network, cast)
-            await acts.ban(cast)
-            code = await acts.spammer_is_refused(cast)
-            await acts.refusal_is_reported(cast, code)
-            await acts.ask_why(cast, code)
-            await acts.unban(cast)
-            await acts.disable(network, cast)
+            await acts.whole_story(network, cast)
         except acts.StepFailed as failure:
             _explain(failure, logs)
             return 1

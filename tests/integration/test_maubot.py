@@ -65,14 +65,7 @@ async def test_the_whole_story(
     network.route_policy_to(instance.url)
     status = await obeyed(cast, "!policy status")
     assert f"to {maubot.own_url}" in status
-    await acts.enable(cast)
-    await acts.visitor_talks(network, cast)
-    await acts.ban(cast)
-    code = await acts.spammer_is_refused(cast)
-    await acts.refusal_is_reported(cast, code)
-    await acts.ask_why(cast, code)
-    await acts.unban(cast)
-    await acts.disable(network, cast)
+    await acts.whole_story(network, cast)
 
 
 async def test_a_change_of_the_configuration_interrupts_nothing(

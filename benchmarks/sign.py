@@ -5,7 +5,7 @@ import json
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -53,7 +53,8 @@ STATUS = {Scenario.FRESH: 200, Scenario.REPEATED: 200, Scenario.REFUSED: 400}
 class Cell:
     """One row of the table: medians of the rounds, of ``max_ms`` the largest; processor time is
     that of the server, and ``floors`` is that time over the floor as measured just before and
-    after. ``libraries`` tells which of them were left out, "" for none."""
+    after. ``over_first`` compares it with the first server in each round, and is the median of
+    these ratios. ``libraries`` tells which libraries were left out, "" for none."""
 
     libraries: str
     scenario: Scenario
@@ -61,6 +62,7 @@ class Cell:
     connections: int
     cpu_us: float
     floors: float
+    over_first: float
     rps: float
     p50_ms: float
     p99_ms: float
@@ -75,10 +77,17 @@ class WrongAnswers(Exception):
 class Benchmark:
     """Measures installations in turn, round by round, so that all suffer the same noise."""
 
-    def __init__(self, pool: ProcessPoolExecutor, requests: int, connections: list[int]) -> None:
+    def __init__(
+        self,
+        pool: ProcessPoolExecutor,
+        requests: int,
+        connections: list[int],
+        scenarios: Collection[Scenario],
+    ) -> None:
         self._pool = pool
         self._requests = requests
         self._connections = connections
+        self._scenarios = scenarios
         self._numbers = count()
         self._cells: dict[tuple[str, int, int, Scenario], list[Cell]] = {}
         example = event(CALLERS[0], ROOM, f"@someone:{CALLERS[0].name}", 0, now_ms())
@@ -98,13 +107,20 @@ class Benchmark:
         for connections in self._connections:
             fresh = list(self._fresh(self._requests))
             self._measure(server, connections, fresh, Scenario.FRESH)
-            self._measure(server, connections, fresh, Scenario.REPEATED)
-            if server.rule_count:
+            if Scenario.REPEATED in self._scenarios:
+                self._measure(server, connections, fresh, Scenario.REPEATED)
+            if Scenario.REFUSED in self._scenarios and server.rule_count:
                 refused = list(self._refused(self._requests))
                 self._measure(server, connections, refused, Scenario.REFUSED)
 
     def cells(self) -> list[Cell]:
-        return [_middle(cells) for cells in self._cells.values()]
+        first: dict[tuple[int, Scenario], list[Cell]] = {}
+        for (_, _, connections, scenario), cells in self._cells.items():
+            first.setdefault((connections, scenario), cells)
+        return [
+            _middle(cells, first[connections, scenario])
+            for (_, _, connections, scenario), cells in self._cells.items()
+        ]
 
     def _fresh(self, number: int) -> Iterator[bytes]:
         for unique in (next(self._numbers) for _ in range(number)):
@@ -133,6 +149,7 @@ class Benchmark:
             connections,
             cpu_us=cpu_s / len(requests) * 1e6,
             floors=cpu_s / len(requests) * 1e6 / floor_us,
+            over_first=1.0,
             rps=len(requests) / result.seconds,
             p50_ms=latencies[len(latencies) // 2],
             p99_ms=latencies[len(latencies) * 99 // 100],
@@ -160,8 +177,8 @@ class Benchmark:
         return result
 
 
-def _middle(cells: list[Cell]) -> Cell:
-    """One cell for those of all rounds."""
+def _middle(cells: list[Cell], first: list[Cell]) -> Cell:
+    """One cell for those of all rounds; ``first`` are the cells of the server to compare with."""
 
     def middle(name: str) -> float:
         return round(median([getattr(cell, name) for cell in cells]), 4)
@@ -170,6 +187,10 @@ def _middle(cells: list[Cell]) -> Cell:
         cells[0],
         cpu_us=middle("cpu_us"),
         floors=middle("floors"),
+        over_first=round(
+            median([cell.floors / other.floors for cell, other in zip(cells, first, strict=True)]),
+            4,
+        ),
         rps=middle("rps"),
         p50_ms=middle("p50_ms"),
         p99_ms=middle("p99_ms"),
@@ -211,12 +232,16 @@ class Report:
 
 
 def measure(
-    servers: Sequence[Installation], connections: list[int], requests: int, rounds: int
+    servers: Sequence[Installation],
+    connections: list[int],
+    requests: int,
+    rounds: int,
+    scenarios: Collection[Scenario],
 ) -> Report:
     """Start the servers and measure them in turn."""
     with ExitStack() as stack:
         pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
-        benchmark = Benchmark(pool, requests, connections)
+        benchmark = Benchmark(pool, requests, connections, scenarios)
         for server in servers:
             stack.callback(server.stop)
             server.start()
@@ -255,7 +280,10 @@ def print_report(report: Report) -> None:
         f"Floor: {report.floor_us:.1f} us (2 verifications, 1 signature, 2 SHA-256); with "
         f"cryptography instead of PyNaCl {report.cryptography_floor_us:.1f} us.\n"
     )
-    print("scenario   rules  conns   cpu us  floors   req/s  p50 ms  p99 ms  max ms  stored")
+    print(
+        "scenario   rules  conns   cpu us  floors  over first   req/s  p50 ms  p99 ms  max ms"
+        "  stored"
+    )
     order = [memory.libraries for memory in report.memory]
     for cell in sorted(
         report.cells,
@@ -263,7 +291,7 @@ def print_report(report: Report) -> None:
     ):
         print(
             f"{cell.scenario:<9}{cell.rules:>7,}{cell.connections:>7}{cell.cpu_us:>9.1f}"
-            f"{cell.floors:>8.2f}{cell.rps:>8,.0f}{cell.p50_ms:>8.2f}"
+            f"{cell.floors:>8.2f}{cell.over_first - 1:>+12.1%}{cell.rps:>8,.0f}{cell.p50_ms:>8.2f}"
             f"{cell.p99_ms:>8.2f}{cell.max_ms:>8.1f}{cell.stored:>8.1%}  {cell.libraries}"
         )
     print("\n  rules  idle MiB  after MiB")
@@ -281,6 +309,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="the median of so many is shown")
     parser.add_argument("--rules", type=int, nargs="+", default=[0, 1_000, 10_000, 100_000])
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 16])
+    parser.add_argument(
+        "--fresh", action="store_true", help="fresh events alone, to compare numbers of rules"
+    )
     parser.add_argument(
         "--libraries",
         action="store_true",
@@ -307,7 +338,10 @@ def main() -> int:
                 for number, database in zip(options.rules, databases, strict=False)
             ]
         try:
-            report = measure(servers, options.connections, options.requests, options.rounds)
+            scenarios = [Scenario.FRESH] if options.fresh else list(Scenario)
+            report = measure(
+                servers, options.connections, options.requests, options.rounds, scenarios
+            )
         except WrongAnswers as error:
             print(f"\nWrong answers: {error}", file=sys.stderr)
             return 1

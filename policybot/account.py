@@ -6,6 +6,9 @@ from .config import Config
 from .protocol.identifier import server_of
 from .protocol.signing import InvalidKey, SigningKey
 
+POLICY_USER = "policy"
+"""The local part of the user that joins rooms for a policy server with a name of its own."""
+
 
 class StartFailed(Exception):
     """The bot cannot start. The text is one sentence for the operator."""
@@ -18,6 +21,18 @@ class Account:
     user_id: str
     homeserver_url: str
 
+    @property
+    def server(self) -> str:
+        """The name of its homeserver."""
+        return server_of(self.user_id)
+
+
+def policy_user(config: Config, account: Account) -> str | None:
+    """The user of the policy server's own name that joins the protected rooms; None where the
+    name is that of the bot's homeserver, since the bot itself is such a user then."""
+    name = config.policy_server.name
+    return None if name == account.server else f"@{POLICY_USER}:{name}"
+
 
 def check_config(config: Config, account: Account) -> None:
     """Check what can be told without the database.
@@ -25,11 +40,11 @@ def check_config(config: Config, account: Account) -> None:
     Raises:
         StartFailed: the configured name or key is not usable.
     """
-    name, own_server = config.policy_server.name, server_of(account.user_id)
-    if name != own_server:
+    if policy_user(config, account) is not None:
         raise StartFailed(
-            f"policy_server.name is {name}, but the bot's homeserver is {own_server}: this "
-            "version only works with the homeserver's own name. Write that."
+            f"policy_server.name is {config.policy_server.name}, but the bot's homeserver is "
+            f"{account.server}: this version only works with the homeserver's own name. Write "
+            "that."
         )
     configured_key(config)
 

@@ -109,7 +109,7 @@ class App:
         ours = PolicyServer(name, self._public_key)
         self._chat = self._chat_side(ours, instance_id)
         self._verdicts.on_refusal = self._chat.reports.wake
-        faults = OwnFaults(self._chat, signs=self._config.policy_server.on_failure.value == "sign")
+        faults = OwnFaults(self._chat)
         self._verdicts.outage.on_change = faults.database
         await self._chat.load()
         await self._keys.load()

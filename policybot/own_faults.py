@@ -10,14 +10,10 @@ NOTICE_INTERVAL_S = 3600.0
 
 
 class OwnFaults:
-    """Tells the moderation rooms of ``chat``. ``signs`` is the answer to what could not be judged;
-    ``clock_s`` gives seconds and never jumps."""
+    """Tells the moderation rooms of ``chat``. ``clock_s`` gives seconds and never jumps."""
 
-    def __init__(
-        self, chat: Chat, *, signs: bool, clock_s: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, chat: Chat, *, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._chat = chat
-        self._signs = signs
         self._clock_s = clock_s
         self._told_at: dict[str, float] = {}
         self._outage_told = False
@@ -29,15 +25,15 @@ class OwnFaults:
         self._told_at[what] = now
         return True
 
-    def not_judged(self, room_id: str) -> None:
-        """A fault of our own while judging an event of that room."""
+    def not_judged(self, room_id: str, signed: bool) -> None:
+        """A fault of our own while judging an event of that room, and what was answered."""
         if not self._may_tell("judging"):
             return
         rooms = self._chat.protected_rooms
         record = rooms.record(room_id)
         notice = Reply.problem("I failed to judge an event in ")
         notice.name(rooms.name(room_id)).text(" by a fault of mine, and ")
-        notice.text("signed it unchecked" if self._signs else "refused it")
+        notice.text("signed it unchecked" if signed else "refused it")
         notice.text(". The operator finds the details in my log. I say this once an hour at most.")
         self._chat.notices.tell(record.moderation_room if record is not None else "", notice)
 

@@ -97,7 +97,7 @@ class SignUseCase:
         contact: str | None = None,
         keep_text: bool = True,
         on_failure: FailureAnswer = FailureAnswer.SIGN,
-        on_fault: Callable[[str], None] = lambda room_id: None,
+        on_fault: Callable[[str, bool], None] = lambda room_id, signed: None,
         waits: Waits | None = None,
         memory: VerdictMemory | None = None,
     ) -> None:
@@ -264,21 +264,27 @@ class SignUseCase:
         """Our own fault: answered as configured, never stored, told to the moderators."""
         self.counts["faults"] += 1
         log.exception("Judging an event of %s failed.", pdu.room_id)
+        answer = self._answer_unjudged(pdu)
         try:
-            self._on_fault(pdu.room_id)
+            self._on_fault(pdu.room_id, answer is not None)
         except Exception:
             log.exception("Telling about the fault failed.")
+        if answer is None:
+            raise CheckFailed("The policy server cannot judge events at the moment.") from None
+        return answer
+
+    def _answer_unjudged(self, pdu: Pdu) -> Answer | None:
+        """A signature, or None for a refusal."""
         room = self._rooms.get(pdu.room_id)
         all_signed = room is not None and room.mode is not RoomMode.ENABLED
-        if self._on_failure is FailureAnswer.SIGN or all_signed:
-            # What failed may be just this; no answer but a refusal is left then.
-            with suppress(Exception):
-                message = pdu_signing_bytes(pdu)
-                signature = self._signer.signature(message)
-                return self._signer.answer(
-                    pdu, reference_hash_of(message), signature, stored=False
-                )
-        raise CheckFailed("The policy server cannot judge events at the moment.") from None
+        if self._on_failure is not FailureAnswer.SIGN and not all_signed:
+            return None
+        # What failed may be just this; no answer but a refusal is left then.
+        with suppress(Exception):
+            message = pdu_signing_bytes(pdu)
+            signature = self._signer.signature(message)
+            return self._signer.answer(pdu, reference_hash_of(message), signature, stored=False)
+        return None
 
 
 def _json_object(body: bytes) -> ParsedJson:

@@ -135,7 +135,7 @@ class Scene:
         servers: tuple[str, ...] = (CALLER, "good.example", "bad.example", "example.org"),
         waits: Waits | None = None,
         on_failure: FailureAnswer = FailureAnswer.SIGN,
-        on_fault: Callable[[str], None] | None = None,
+        on_fault: Callable[[str, bool], None] | None = None,
         contact: str | None = None,
         keep_text: bool = True,
         verdicts: Any = None,
@@ -151,7 +151,7 @@ class Scene:
         for server in servers:
             self.keys.known[server, SERVER_KEY_ID] = server_key(server).verify_key
         self.verdicts = Verdicts()
-        self.faults: list[str] = []
+        self.faults: list[tuple[str, bool]] = []
         self.use_case = SignUseCase(
             name=NAME,
             signing_key=POLICY_KEY,
@@ -165,7 +165,7 @@ class Scene:
             contact=contact,
             keep_text=keep_text,
             on_failure=on_failure,
-            on_fault=on_fault or self.faults.append,
+            on_fault=on_fault or (lambda *fault: self.faults.append(fault)),
             waits=waits or Waits(keys=DEADLINE_S, sender_key=DEADLINE_S, store=DEADLINE_S),
         )
         self.routes = PolicyRoutes(

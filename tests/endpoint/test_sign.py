@@ -297,7 +297,7 @@ async def test_a_fault_signs(
     getattr(scene, broken).broken = True
     reply = await scene.ask(event)
     assert verifies(reply, event) and reply.verdict == "memory"
-    assert scene.faults == [ROOM]
+    assert scene.faults == [(ROOM, True)]
     assert scene.use_case.counts["faults"] == 1
     assert "is broken" in caplog.text or "are broken" in caplog.text
     # It was not stored or remembered: the event is judged once the fault is gone.
@@ -314,7 +314,7 @@ async def test_a_fault_refuses_if_so_configured(open_scene: Open) -> None:
         reply = await ask(event)
         assert reply.check_failed
         assert "broken" not in reply.json["error"]
-    assert scene.faults == [ROOM, ROOM]
+    assert scene.faults == [(ROOM, False), (ROOM, False)]
     scene.verdicts.broken = False
     assert verifies(await scene.ask(event), event)
 
@@ -328,11 +328,11 @@ async def test_a_fault_refuses_nobody_where_all_is_signed(
     scene.verdicts.broken = True
     event = event_of(SPAMMER)
     assert verifies(await scene.ask(event), event)
-    assert scene.faults == [ROOM]
+    assert scene.faults == [(ROOM, True)]
 
 
 async def test_telling_about_a_fault_may_fail_too(open_scene: Open) -> None:
-    def fail(room_id: str) -> None:
+    def fail(room_id: str, signed: bool) -> None:
         raise RuntimeError("cannot tell")
 
     scene = await open_scene(on_fault=fail)

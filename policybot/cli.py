@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "export" | "import":
                 return _move(options)
             case _:
-                return _demo(options.keep)
+                return _demo(options.keep, options.dedicated)
     except ConfigError as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
@@ -82,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     demo = verbs.add_parser("demo", help="play the whole story on two real homeservers")
     demo.add_argument(
         "--keep", action="store_true", help="leave everything running until Ctrl-C, to look around"
+    )
+    demo.add_argument(
+        "--dedicated", action="store_true", help="give the policy server a name of its own"
     )
     return parser
 
@@ -149,10 +152,10 @@ def _move(options: argparse.Namespace) -> int:
     return (export_to if options.verb == "export" else import_from)(options.file, place)
 
 
-def _demo(keep: bool) -> int:
+def _demo(keep: bool, dedicated: bool) -> int:
     from .demo.story import main as play
 
-    return play(keep)
+    return play(keep, dedicated)
 
 
 def _refuse(sentence: str) -> int:

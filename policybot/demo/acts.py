@@ -16,12 +16,14 @@ from ..protocol.signing import POLICY_SERVER_KEY_ID
 from .bot_process import BotProcess
 from .cast import ACCEPTED, Cast, body_of, gather_cast
 from .child_process import ProcessFailed
+from .homeserver import Homeserver
 from .network import Network
-from .user import MatrixRefusal, NotSeen
+from .user import MatrixRefusal, NotSeen, User
 
 REFERENCE_CODE = re.compile(r"\b[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}\b")
 """The code by which a refused person and a moderator name a verdict."""
 
+_SPAM = "Cheap watches at watches.example!"
 _REPORT_WAIT = 45.0  # seconds; refusals are gathered before they are reported
 
 
@@ -72,15 +74,20 @@ async def start_bot(bot: BotProcess, cast: Cast) -> None:
         tell(f"policybot runs as {cast.bot.user_id} and joined the moderation room.")
 
 
-async def enable(cast: Cast) -> None:
-    """The moderator protects the lounge, and the other homeserver learns of it."""
+async def enable(cast: Cast) -> str:
+    """The moderator protects the lounge, and the other homeserver learns of it. Returns the
+    policy server's name."""
     with telling("protect the room") as tell:
         reply = await _accepted(cast, f"!policy enable {cast.lounge_alias}")
         event = await cast.visitor.wait_for_event(
             cast.lounge, lambda event: event["type"] == POLICY_EVENT and event["content"] != {}
         )
         tell(f"!policy enable {cast.lounge_alias}: {_first_line(reply)}")
-        tell(f"(hs2 holds m.room.policy via {event['content'].get('via')}.)")
+        via = event["content"].get("via")
+        if not isinstance(via, str):
+            raise StepFailed(f"hs2 holds {event['content']}")
+        tell(f"(hs2 holds m.room.policy via {via}.)")
+    return via
 
 
 async def visitor_talks(network: Network, cast: Cast) -> None:
@@ -88,10 +95,11 @@ async def visitor_talks(network: Network, cast: Cast) -> None:
     with telling("a visitor talks") as tell:
         event_id = await cast.visitor.send_text(cast.lounge, "Good evening, everyone.")
         await cast.moderator.wait_for_event_id(cast.lounge, event_id)
-        if not await _is_signed(network, event_id):
+        signer = await _signer(network.hs2, event_id)
+        if signer is None:
             raise StepFailed(f"hs2 stores {event_id} without the policy server's signature")
         tell("A visitor on hs2 talks: signed by the policy server before it was sent")
-        tell(f"({POLICY_SERVER_KEY_ID} of {network.hs1.name}), and seen on hs1.")
+        tell(f"({POLICY_SERVER_KEY_ID} of {signer}), and seen on hs1.")
 
 
 async def ban(cast: Cast) -> None:
@@ -104,19 +112,33 @@ async def ban(cast: Cast) -> None:
 async def spammer_is_refused(cast: Cast) -> str:
     """The spammer's own homeserver does not let the message out. Returns the reference code."""
     with telling("the spammer is refused") as tell:
-        try:
-            await cast.spammer.send_text(cast.lounge, "Cheap watches at watches.example!")
-        except MatrixRefusal as refusal:
-            if (refusal.status, refusal.errcode) != (400, "M_FORBIDDEN"):
-                raise
-            text = refusal.error
-        else:
-            raise StepFailed("the message was sent")
-        code = REFERENCE_CODE.search(text)
-        if code is None:
-            raise StepFailed(f"the refusal has no reference code: {text}")
+        text, code = await _refused(cast.spammer, cast.lounge)
         tell(f"The spammer's message does not leave hs2, which tells him: {text}")
-    return code.group()
+    return code
+
+
+async def own_server_refuses_too(network: Network, cast: Cast) -> User:
+    """hs1 asks about its own users as well, which it never does where the policy server has its
+    name. Returns hs1's spammer, who is free again."""
+    with telling("hs1 refuses its own spammer") as tell:
+        spammer = await network.hs1.register(f"own-{cast.spammer.localpart}")
+        await spammer.join(cast.lounge)
+        event_id = await spammer.send_text(cast.lounge, "Nice room!")
+        await cast.visitor.wait_for_event_id(cast.lounge, event_id)
+        signer = await _signer(network.hs1, event_id)
+        if signer is None:
+            raise StepFailed(f"hs1 stores {event_id} without the policy server's signature")
+        await _accepted(cast, f"!policy ban {spammer.user_id} advertising")
+        text, _ = await _refused(spammer, cast.lounge)
+        marker = await cast.moderator.send_text(cast.lounge, "What a quiet evening.")
+        await cast.moderator.wait_for_event_id(cast.lounge, marker)
+        if any(body_of(event) == _SPAM for event in cast.moderator.seen.events(cast.lounge)):
+            raise StepFailed("the moderator sees the message on hs1")
+        await _accepted(cast, f"!policy unban {spammer.user_id}")
+        tell(f"A user of hs1 itself, {spammer.user_id}, talks and is then banned: hs1 asks too")
+        tell(f"({POLICY_SERVER_KEY_ID} of {signer}), does not show his next message, and tells")
+        tell(f"him: {text}")
+    return spammer
 
 
 async def refusal_is_reported(cast: Cast, code: str) -> None:
@@ -156,26 +178,48 @@ async def disable(network: Network, cast: Cast) -> None:
         )
         event_id = await cast.visitor.send_text(cast.lounge, "Good night.")
         await cast.moderator.wait_for_event_id(cast.lounge, event_id)
-        if await _is_signed(network, event_id):
+        if await _signer(network.hs2, event_id) is not None:
             raise StepFailed(f"hs2 still asked for a signature of {event_id}")
         tell(f"!policy disable {cast.lounge_alias}: {_first_line(reply)}")
         tell("(The visitor's next message is seen on hs1, without a signature.)")
 
 
-async def whole_story(network: Network, cast: Cast) -> None:
+async def whole_story(network: Network, cast: Cast) -> tuple[User, ...]:
     """From a room that is put under the policy server to its release, every act in its order.
+
+    Returns who joined the people on the way.
 
     Raises:
         StepFailed: something did not happen.
     """
-    await enable(cast)
+    policy_server = await enable(cast)
     await visitor_talks(network, cast)
     await ban(cast)
     code = await spammer_is_refused(cast)
     await refusal_is_reported(cast, code)
     await ask_why(cast, code)
     await unban(cast)
+    newcomers = []
+    if policy_server != network.hs1.name:
+        newcomers.append(await own_server_refuses_too(network, cast))
     await disable(network, cast)
+    return tuple(newcomers)
+
+
+async def _refused(spammer: User, room_id: str) -> tuple[str, str]:
+    """Let the spammer send what must be refused. What he is told, and the reference code in it."""
+    try:
+        await spammer.send_text(room_id, _SPAM)
+    except MatrixRefusal as refusal:
+        if (refusal.status, refusal.errcode) != (400, "M_FORBIDDEN"):
+            raise
+        text = refusal.error
+    else:
+        raise StepFailed("the message was sent")
+    code = REFERENCE_CODE.search(text)
+    if code is None:
+        raise StepFailed(f"the refusal has no reference code: {text}")
+    return text, code.group()
 
 
 async def _accepted(cast: Cast, command: str) -> str:
@@ -185,10 +229,11 @@ async def _accepted(cast: Cast, command: str) -> str:
     return reply
 
 
-async def _is_signed(network: Network, event_id: str) -> bool:
-    """Whether hs2 stores the event with a signature of the policy server."""
-    event: JsonObject = await network.hs2.stored_event(event_id)
-    return POLICY_SERVER_KEY_ID in event["signatures"].get(network.hs1.name, {})
+async def _signer(homeserver: Homeserver, event_id: str) -> str | None:
+    """The policy server whose signature the homeserver stores with the event."""
+    event: JsonObject = await homeserver.stored_event(event_id)
+    signatures = event["signatures"].items()
+    return next((name for name, keys in signatures if POLICY_SERVER_KEY_ID in keys), None)
 
 
 def _first_line(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
 from .child_process import ChildProcess, child_environment
 from .network import Network
@@ -15,21 +15,28 @@ from .ports import LOOPBACK
 from .user import Account
 
 _COMMAND = (sys.executable, "-m", "policybot")
-_LISTENING = "Listening on http://"
+_LISTENING = "Listening on "
 _READY_DEADLINE = 30.0
+_LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
 
 
 def bot_config(
-    network: Network, account: Account, moderation_rooms: Sequence[str | Mapping[str, Any]]
+    network: Network,
+    account: Account,
+    moderation_rooms: Sequence[str | Mapping[str, Any]],
+    name: str | None = None,
 ) -> dict[str, Any]:
-    """A configuration for a bot on hs1 that shares its name; a plain mapping, to be changed.
+    """A configuration for a bot on hs1; a plain mapping, to be changed.
 
-    The database is left out: ``BotProcess`` puts it beside the configuration file.
+    ``name`` is the policy server's, None = that of hs1. The database is left out: ``BotProcess``
+    puts it beside the configuration file.
     """
     return {
         "moderation_rooms": list(moderation_rooms),
-        "policy_server": {"name": network.hs1.name},
+        "policy_server": {"name": name or network.hs1.name},
         "listen": {"host": LOOPBACK, "port": 0},
+        # With a name of its own policybot talks to the homeservers, which are on loopback here.
+        "federation": {"allow_networks": [] if name is None else list(_LOOPBACK_NETWORKS)},
         "standalone": {
             "homeserver": {
                 "url": network.hs1.url,
@@ -42,20 +49,27 @@ def bot_config(
 
 
 class BotProcess:
-    """policybot behind the network's reverse proxy, with a database that outlives restarts."""
+    """policybot behind a reverse proxy, with a database that outlives restarts."""
 
     def __init__(self, network: Network, directory: Path, config: Mapping[str, Any]) -> None:
         self.process = ChildProcess("policybot")
         self.url: str | None = None
         self._network = network
+        self._names: set[str] = set()
         self._file = directory / "config.yaml"
         directory.mkdir(parents=True, exist_ok=True)
-        database = f"sqlite://{directory / 'policybot.db'}"
+        self.configure(config)
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Write the configuration for the next start. A name that it had before goes on leading
+        to it."""
+        self._names.add(config["policy_server"]["name"])
+        database = f"sqlite://{self._file.parent / 'policybot.db'}"
         standalone = {"database": database, **config["standalone"]}
         self._file.write_text(json.dumps({**config, "standalone": standalone}, indent=2))
 
     async def start(self) -> None:
-        """Run it, return when it is healthy and the proxy sends the policy paths to it.
+        """Run it, return when it is healthy and the proxies send to it what is for its names.
 
         Raises:
             ProcessFailed: it ended or was not ready in time.
@@ -71,7 +85,8 @@ class BotProcess:
         except BaseException:
             await self.process.kill()
             raise
-        self._network.route_policy_to(self.url)
+        for name in self._names:
+            self._network.route_policy_to(self.url, name)
 
     async def stop(self) -> int | None:
         """End it in order (SIGTERM) and return its exit code.
@@ -95,7 +110,10 @@ class BotProcess:
 
     async def _until_healthy(self, url: str) -> None:
         async with ClientSession(
-            cookie_jar=DummyCookieJar(), timeout=ClientTimeout(total=5), trust_env=False
+            connector=TCPConnector(ssl=self._network.certificates.client_context()),
+            cookie_jar=DummyCookieJar(),
+            timeout=ClientTimeout(total=5),
+            trust_env=False,
         ) as session:
             try:
                 async with asyncio.timeout(_READY_DEADLINE):

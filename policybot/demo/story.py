@@ -8,15 +8,16 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .child_process import ProcessFailed
 from .requirements import what_is_missing
 
 if TYPE_CHECKING:
     from .cast import Cast
+    from .user import User
 
 _Log = Callable[[int], list[str]]
 _LOG_LINES = 25
@@ -24,8 +25,11 @@ _INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def main(keep: bool) -> int:
-    """Run the demonstration and return the exit code of the command."""
+def main(keep: bool, dedicated: bool = False) -> int:
+    """Run the demonstration and return the exit code of the command.
+
+    With ``dedicated`` the policy server has a name of its own, else that of hs1.
+    """
     if (sentence := what_is_missing()) is not None:
         print(sentence, file=sys.stderr)
         return 1
@@ -34,10 +38,10 @@ def main(keep: bool) -> int:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")
-    return asyncio.run(_until_interrupted(keep))
+    return asyncio.run(_until_interrupted(run_demo(keep, dedicated)))
 
 
-async def run_demo(keep: bool) -> int:
+async def run_demo(keep: bool, dedicated: bool) -> int:
     """Play the story; with ``keep`` leave everything up afterwards, until cancelled.
 
     Returns the exit code: 0, or 1 if a step did not happen; stderr then tells why.
@@ -54,29 +58,32 @@ async def run_demo(keep: bool) -> int:
                 network = await stack.enter_async_context(running_network())
                 hs1, hs2 = network.hs1, network.hs2
                 tell(f"Two Synapse homeservers run: hs1 = {hs1.name}, hs2 = {hs2.name}.")
+                name = network.dedicated_name if dedicated else None
+                if dedicated:
+                    tell(f"policybot has a name of its own: {name}.")
             logs |= {each.process.name: each.log_tail for each in (hs1, hs2)}
             cast = await acts.open_the_house(network)
-            config = bot_config(network, cast.bot.account, [cast.moderation_room])
+            config = bot_config(network, cast.bot.account, [cast.moderation_room], name)
             bot = BotProcess(network, network.directory / "bot", config)
             stack.push_async_callback(bot.stop)
             logs[bot.process.name] = bot.log_tail
             await acts.start_bot(bot, cast)
 
-            await acts.whole_story(network, cast)
+            newcomers = await acts.whole_story(network, cast)
         except acts.StepFailed as failure:
             _explain(failure, logs)
             return 1
         print(f"{time.monotonic() - begin:6.2f} s  All of it happened.", flush=True)
         if keep:
-            _introduce(cast)
+            _introduce(cast, newcomers)
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
     return 0
 
 
-async def _until_interrupted(keep: bool) -> int:
+async def _until_interrupted(demo: Coroutine[Any, Any, int]) -> int:
     """Run the story; the first signal ends it in order, further ones change nothing."""
-    story = asyncio.create_task(run_demo(keep))
+    story = asyncio.create_task(demo)
     interrupted = False
 
     def interrupt() -> None:
@@ -112,10 +119,10 @@ def _explain(failure: Exception, logs: Mapping[str, _Log]) -> None:
         print(f"\n--- last lines of {name}", *lines, sep="\n", file=sys.stderr)
 
 
-def _introduce(cast: "Cast") -> None:
+def _introduce(cast: "Cast", newcomers: Iterable["User"]) -> None:
     """Tell how to go on by hand."""
     print("\nLog in with a Matrix client (plain HTTP, no encryption in these rooms):")
-    for user in cast.people:
+    for user in (*cast.people, *newcomers):
         print(f"  {user.homeserver_url}  {user.user_id}  password {user.account.password}")
     print(f"The room is {cast.lounge_alias}, the moderation room {cast.moderation_room}.")
     print("The room is not protected now; `!policy enable` in the moderation room does it again.")

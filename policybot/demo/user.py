@@ -74,6 +74,11 @@ class User:
         return self.account.user_id
 
     @property
+    def localpart(self) -> str:
+        """The Matrix ID's part before the server name."""
+        return self.user_id[1:].partition(":")[0]
+
+    @property
     def server(self) -> str:
         """The name of the user's homeserver."""
         return self.user_id.partition(":")[2]

@@ -33,11 +33,17 @@ class MakeCast(Protocol):
 class MakeBot(Protocol):
     """Starts a bot for a cast; each keyword adds to a section of the configuration.
 
-    With ``start=False`` it is only configured.
+    ``name`` is the policy server's, None = that of hs1. With ``start=False`` the bot is only
+    configured.
     """
 
     async def __call__(
-        self, cast: Cast, *, start: bool = True, **sections: Mapping[str, Any]
+        self,
+        cast: Cast,
+        *,
+        name: str | None = None,
+        start: bool = True,
+        **sections: Mapping[str, Any],
     ) -> BotProcess: ...
 
 
@@ -79,10 +85,16 @@ async def make_bot(network: Network, tmp_path: Path) -> AsyncIterator[MakeBot]:
     """A function that runs the real bot; what it logged is shown if the test fails."""
     bots: list[BotProcess] = []
 
-    async def make(cast: Cast, *, start: bool = True, **sections: Mapping[str, Any]) -> BotProcess:
-        config = bot_config(network, cast.bot.account, [cast.moderation_room])
-        for name, section in sections.items():
-            config[name] = {**config.get(name, {}), **section}
+    async def make(
+        cast: Cast,
+        *,
+        name: str | None = None,
+        start: bool = True,
+        **sections: Mapping[str, Any],
+    ) -> BotProcess:
+        config = bot_config(network, cast.bot.account, [cast.moderation_room], name)
+        for key, section in sections.items():
+            config[key] = {**config.get(key, {}), **section}
         bot = BotProcess(network, tmp_path / f"bot{len(bots)}", config)
         bots.append(bot)
         if start:
@@ -93,7 +105,8 @@ async def make_bot(network: Network, tmp_path: Path) -> AsyncIterator[MakeBot]:
     for bot in bots:
         await bot.stop()
         print(f"--- {bot.process.name}", *bot.log_tail(200), sep="\n")
-    network.route_policy_to(None)
+    for name in (network.hs1.name, network.dedicated_name):
+        network.route_policy_to(None, name)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -14,13 +14,11 @@ from policybot.protocol.policy_event import PolicyServer
 
 from .client import MatrixClient
 from .commands import SLOW_S, Commands
-from .exemption_commands import ExemptionCommands
 from .exemptions import Exemptions, ExemptionTable
 from .farewell import say_farewell
+from .handlers import StoredVerdicts, command_handlers
 from .list_changes import ListChanges
-from .list_commands import ListCommands
 from .list_editor import ListEditor
-from .match_command import MatchCommand
 from .moderation_rooms import ModerationRooms, ModerationRoomSettings, ModerationRoomTable
 from .notices import Notices
 from .policy_lists import PolicyLists
@@ -33,21 +31,18 @@ from .room_commands import RoomCommands
 from .room_protection import MemberKeys, PublicEndpoint, RoomProtection
 from .room_release import RoomRelease
 from .room_survey import RoomSurvey
-from .rule_commands import RuleCommands
-from .rule_outcome import RuleOutcome
-from .status import Condition, RefusalCounts, StatusCommand
+from .status import Condition
 from .subscriptions import SubscriptionTable
 from .sync import SyncBatch
 from .unanswered import CommandTable, Unanswered
 from .unfinished import UnfinishedWishes
 from .unsaved import PatientRooms, PatientRules, RoomTable, RuleTable
 from .updates import Updates
-from .verdict_commands import VerdictCommands, VerdictLog
 
 log = logging.getLogger("policybot.rooms")
 
 
-class Verdicts(RefusalCounts, VerdictLog, Protocol):
+class Verdicts(StoredVerdicts, Protocol):
     """What is needed of the stored verdicts."""
 
     @property
@@ -200,57 +195,26 @@ class Chat:
             self.lists,
             bot_user_id=bot_user_id,
         )
-        status = StatusCommand(
-            client,
-            self.protected_rooms,
-            self.moderation_rooms,
-            self.lists,
-            self.exemptions,
-            tables.verdicts,
-            condition,
-            clock=clock,
-        )
-        list_commands = ListCommands(client, self.lists, editor, self.moderation_rooms)
-        outcome = RuleOutcome(
-            self.lists, self.protected_rooms, self.moderation_rooms, self.exemptions
-        )
-        rule_commands = RuleCommands(
-            client,
-            self.lists,
-            editor,
-            self.protected_rooms,
-            outcome,
-            titles,
-        )
-        exemption_commands = ExemptionCommands(self.exemptions, outcome, titles, clock=clock)
-        match = MatchCommand(self.lists, outcome, self.moderation_rooms, self.exemptions, titles)
-        verdict_commands = VerdictCommands(
-            tables.verdicts,
-            self.exemptions,
-            titles,
-            keep_text_ms=settings.keep_text_ms,
-            clock=clock,
-        )
         self._unanswered = Unanswered(tables.commands, self.notices, clock=clock)
         self._commands = Commands(
             client,
             self.moderation_rooms,
             self.notices,
             self._unanswered,
-            {
-                "enable": room_commands.enable,
-                "disable": room_commands.disable,
-                "status": status.status,
-                "watch": list_commands.watch,
-                "unwatch": list_commands.unwatch,
-                "lists": list_commands.lists,
-                "ban": rule_commands.ban,
-                "unban": rule_commands.unban,
-                "allow": exemption_commands.allow,
-                "disallow": exemption_commands.disallow,
-                "match": match.match,
-                "why": verdict_commands.why,
-            },
+            command_handlers(
+                client,
+                room_commands,
+                self.protected_rooms,
+                self.moderation_rooms,
+                self.lists,
+                editor,
+                self.exemptions,
+                tables.verdicts,
+                titles,
+                condition,
+                keep_text_ms=settings.keep_text_ms,
+                clock=clock,
+            ),
             bot_user_id=bot_user_id,
             prefix=prefix,
             clock=clock,

@@ -1,4 +1,5 @@
-"""The two hashes of an event and the bytes that are signed (specification, "Signing Events").
+"""The two hashes of an event, the bytes that are signed, and signing them (specification,
+"Signing Events").
 
 The content hash covers the whole event. The reference hash, which makes the event ID, and the
 signatures cover what a redaction leaves: the content only through the content hash within.
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from .canonical_json import JsonObject, canonical_json, checked_canonical_json
 from .redaction import redact
 from .room_version import EventIdFormat, RoomVersion
+from .signing import SigningKey, with_signature
 from .unpadded_base64 import decode_base64, encode_base64, encode_base64_urlsafe
 
 if TYPE_CHECKING:
@@ -43,6 +45,16 @@ def signing_bytes(event: JsonObject, version: RoomVersion) -> bytes:
 def pdu_signing_bytes(pdu: "Pdu") -> bytes:
     """``signing_bytes`` of an event whose format is known to be right; faster."""
     return _encode(_signed(pdu.event, pdu.version), pdu.version)
+
+
+def sign_event(
+    event: JsonObject, version: RoomVersion, name: str, key_id: str, key: SigningKey
+) -> JsonObject:
+    """A copy of the event with a signature of server ``name`` added to those that it carries.
+
+    Raises InvalidJson.
+    """
+    return with_signature(event, name, key_id, key.sign(signing_bytes(event, version)))
 
 
 def reference_hash_of(signed: bytes) -> bytes:

@@ -27,6 +27,7 @@ __all__ = [
     "json_signing_bytes",
     "sign_json",
     "verify_json",
+    "with_signature",
 ]
 
 POLICY_SERVER_KEY_ID = "ed25519:policy_server"
@@ -126,11 +127,16 @@ def json_signing_bytes(obj: JsonObject) -> bytes:
 
 def sign_json(obj: JsonObject, name: str, key_id: str, key: SigningKey) -> JsonObject:
     """A copy of the object with a signature added, as server ``name``."""
+    return with_signature(obj, name, key_id, key.sign(json_signing_bytes(obj)))
+
+
+def with_signature(obj: JsonObject, name: str, key_id: str, signature: str) -> JsonObject:
+    """A copy of the object with the signature added to those that it carries."""
     signatures = obj.get("signatures")
     signatures = dict(signatures) if isinstance(signatures, dict) else {}
     own = signatures.get(name)
     own = dict(own) if isinstance(own, dict) else {}
-    own[key_id] = key.sign(json_signing_bytes(obj))
+    own[key_id] = signature
     signatures[name] = own
     return {**obj, "signatures": signatures}
 

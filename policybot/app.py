@@ -28,6 +28,7 @@ from .federation.client import HttpClient
 from .federation.direct_keys import DirectKeys
 from .federation.key_ring import KeyRing
 from .federation.notary import Notary
+from .federation.reach import Reach
 from .own_faults import OwnFaults
 from .policy.rule_store import RuleStore
 from .protocol.policy_event import PolicyServer
@@ -90,7 +91,8 @@ class App:
         name = config.policy_server.name
         self._http = HttpClient()
         self._notary = Notary(account.homeserver_url, name, self._http)
-        self._direct = DirectKeys.guarded(config.federation.allow_networks, clock)
+        self._reach = Reach.guarded(config.federation.allow_networks, clock)
+        self._direct = DirectKeys(self._reach)
         self._keys = KeyRing(self._notary, ServerKeyTable(database), clock, self._direct)
 
     # -- building --------------------------------------------------------------------------------
@@ -249,6 +251,7 @@ class App:
         await self._verdicts.stop()
         await settle()
         await self._http.close()
+        await self._reach.close()
         if self._failed is not None:
             self._failed.cancel()
 

@@ -18,6 +18,7 @@ from ..protocol.canonical_json import InvalidJson, parse_json
 from .address_guard import AddressGuard, AddressRefused, GuardedResolver
 
 DEFAULT_TIMEOUT_S = 10.0
+DEFAULT_CONNECT_S = 5.0
 DEFAULT_LIMIT = 64 * 1024
 
 
@@ -30,7 +31,11 @@ class RequestTimedOut(RequestFailed):
 
 
 class ResponseTooLarge(RequestFailed):
-    """The answer is larger than the question allowed."""
+    """The answer, whose ``status`` is known, is larger than the question allowed."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,8 @@ class HttpClient:
 
     ``ssl_context`` is what certificates are checked with (None: Python's default, which honours
     ``SSL_CERT_FILE``); ``resolver`` finds addresses (None: the system does). With a ``guard``
-    only addresses that it allows are connected to, for URLs that strangers choose.
+    only addresses that it allows are connected to, for URLs that strangers choose. ``connect_s``
+    bounds connecting in seconds, so that time is left for another place.
     """
 
     def __init__(
@@ -57,11 +63,13 @@ class HttpClient:
         resolver: AbstractResolver | None = None,
         guard: AddressGuard | None = None,
         connections: int = 100,
+        connect_s: float = DEFAULT_CONNECT_S,
     ) -> None:
         self._ssl_context = ssl_context
         self._resolver = resolver
         self._guard = guard
         self._connections = connections
+        self._connect_s = connect_s
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "HttpClient":
@@ -85,12 +93,15 @@ class HttpClient:
         limit: int = DEFAULT_LIMIT,
         server_hostname: str | None = None,
     ) -> Response:
-        """GET ``url`` (used as it is, already encoded). ``limit`` is in bytes.
-
-        ``server_hostname`` is the name that the certificate must be for, if not the URL's.
-        Raises RequestFailed.
-        """
-        return await self._request("GET", url, None, headers, timeout_s, limit, server_hostname)
+        """GET ``url``; else like ``request``."""
+        return await self.request(
+            "GET",
+            url,
+            headers=headers,
+            timeout_s=timeout_s,
+            limit=limit,
+            server_hostname=server_hostname,
+        )
 
     async def post_json(
         self,
@@ -102,19 +113,33 @@ class HttpClient:
         limit: int = DEFAULT_LIMIT,
         server_hostname: str | None = None,
     ) -> Response:
-        """POST ``body`` as JSON; else like ``get_json``."""
-        return await self._request("POST", url, body, headers, timeout_s, limit, server_hostname)
+        """POST ``body`` as JSON; else like ``request``."""
+        return await self.request(
+            "POST",
+            url,
+            body,
+            headers=headers,
+            timeout_s=timeout_s,
+            limit=limit,
+            server_hostname=server_hostname,
+        )
 
-    async def _request(
+    async def request(
         self,
         method: str,
         url: str,
-        body: Any,
-        headers: Mapping[str, str] | None,
-        timeout_s: float,
-        limit: int,
-        server_hostname: str | None,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        limit: int = DEFAULT_LIMIT,
+        server_hostname: str | None = None,
     ) -> Response:
+        """Ask ``url`` (used as it is, already encoded), with ``body`` as JSON unless it is None.
+
+        ``limit`` is in bytes of the answer. ``server_hostname`` is the name that the certificate
+        must be for, if not the URL's. Raises RequestFailed.
+        """
         place = _place(url)
         try:
             parsed = URL(url, encoded=True)
@@ -127,11 +152,15 @@ class HttpClient:
                 json=body,
                 headers=headers,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
+                timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_s),
                 server_hostname=server_hostname,
             ) as answer:
                 data = await _read(answer, limit, place)
                 return Response(answer.status, answer.headers, _json(data))
+        except aiohttp.ConnectionTimeoutError:
+            raise RequestTimedOut(
+                f"{place} took no connection within {self._connect_s:g} s"
+            ) from None
         except TimeoutError:
             raise RequestTimedOut(f"{place} did not answer within {timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -165,7 +194,9 @@ async def _read(answer: aiohttp.ClientResponse, limit: int, place: str) -> bytes
     async for chunk in answer.content.iter_any():
         data += chunk
         if len(data) > limit:
-            raise ResponseTooLarge(f"{place} answered with more than {limit:,} bytes")
+            raise ResponseTooLarge(
+                f"{place} answered with more than {limit:,} bytes", answer.status
+            )
     return bytes(data)
 
 

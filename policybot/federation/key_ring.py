@@ -69,7 +69,6 @@ class KeyRing:
         self._clock = clock
         self._known = KnownKeys(MAX_SERVERS)
         self._saver = KeySaver(table)
-        self._direct = direct
         self._allowance = LookupAllowance() if allowance is None else allowance
         self._fetcher = KeyFetch(notary, self._known, self._saver, clock, direct, direct_after_s)
         self._complaints = Complaints(logger)
@@ -111,8 +110,6 @@ class KeyRing:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._saver.stop()
-        if self._direct is not None:
-            await self._direct.close()
 
     def status(self) -> KeyRingStatus:
         """How things stand now."""

@@ -14,6 +14,7 @@ from policybot.federation.address_guard import AddressGuard
 from policybot.federation.client import HttpClient
 from policybot.federation.direct_keys import DirectKeys, DirectTimes
 from policybot.federation.dns_lookup import DnsLookup
+from policybot.federation.reach import Reach
 from policybot.federation.well_known import WellKnown
 
 from .authority import Authority
@@ -80,25 +81,36 @@ class KeyServer:
 
 
 @asynccontextmanager
-async def asking(
+async def reaching(
     authority: Authority,
     dns: DnsLookup,
-    times: DirectTimes | None = None,
     guard: AddressGuard | None = None,
-) -> AsyncIterator[tuple[DirectKeys, dict[tuple[str, int], int]]]:
-    """What asks for keys, and its ports to fill in. Loopback may be asked unless ``guard`` says
-    otherwise."""
+) -> AsyncIterator[tuple[Reach, dict[tuple[str, int], int]]]:
+    """What asks other servers, and its ports to fill in. Loopback may be asked unless ``guard``
+    says otherwise."""
     resolver = OtherPorts(dns)
     client = HttpClient(
         ssl_context=authority.client_context(),
         resolver=resolver,
         guard=guard or AddressGuard([LOOPBACK]),
     )
-    direct = DirectKeys(client, WellKnown(client, timeout_s=5), dns, times)
+    reach = Reach(client, WellKnown(client, timeout_s=5), dns)
     try:
-        yield direct, resolver.ports
+        yield reach, resolver.ports
     finally:
-        await direct.close()
+        await reach.close()
+
+
+@asynccontextmanager
+async def asking(
+    authority: Authority,
+    dns: DnsLookup,
+    times: DirectTimes | None = None,
+    guard: AddressGuard | None = None,
+) -> AsyncIterator[tuple[DirectKeys, dict[tuple[str, int], int]]]:
+    """What asks for keys, and its ports to fill in; else like ``reaching``."""
+    async with reaching(authority, dns, guard) as (reach, ports):
+        yield DirectKeys(reach, times), ports
 
 
 async def hang(_: web.Request) -> web.StreamResponse:

@@ -9,6 +9,7 @@ from policybot.federation.address_guard import AddressGuard
 from policybot.federation.client import RequestFailed, RequestTimedOut, ResponseTooLarge
 from policybot.federation.direct_keys import KEY_PATH, DirectKeys, DirectTimes
 from policybot.federation.dns_lookup import DnsLookup
+from policybot.federation.reach import Reach
 from policybot.protocol.signing import SigningKey
 
 from .authority import Authority
@@ -270,7 +271,7 @@ async def test_as_the_application_has_it(
         name = f"127.0.0.1:{server.port}"
         server.answers[KEY_PATH] = document(name, ("ed25519:a", KEY))
         for networks, good in (([], False), ([LOOPBACK], True)):
-            direct = DirectKeys.guarded(networks, Clock())
-            assert await direct.delivers_any([name]) is good
-            await direct.close()
+            reach = Reach.guarded(networks, Clock())
+            assert await DirectKeys(reach).delivers_any([name]) is good
+            await reach.close()
     assert len(server.asked) == 1

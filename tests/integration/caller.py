@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from .identity import Identity
 
 _ALL_BEGUN_DEADLINE = 30.0
 _ALL_STORED_DEADLINE = 60.0
+_TAKEN_DEADLINE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,27 @@ class Caller:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def deliver(self, transaction: JsonObject, number: int) -> JsonObject:
+        """Send a transaction, again and again until it is taken; the answer.
+
+        Raises:
+            TimeoutError: it was not taken in time.
+        """
+        uri = f"/_matrix/federation/v1/send/{number}"
+        authorization = self._identity.authorization(self._destination, "PUT", uri, transaction)
+        async with asyncio.timeout(_TAKEN_DEADLINE), _session() as session:
+            while True:
+                with suppress(ClientError, OSError):
+                    async with session.put(
+                        f"{self._bot.url}{uri}",
+                        data=json.dumps(transaction).encode(),
+                        headers={"Authorization": authorization},
+                    ) as response:
+                        if response.status == 200:
+                            body: JsonObject = await response.json()
+                            return body
+                await asyncio.sleep(0.05)
 
     async def _ask(
         self, session: ClientSession, event: JsonObject, *, expect_continue: bool = False

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar
 
+from policybot.demo.bot_process import bot_config
 from policybot.demo.cast import Cast
 from policybot.demo.child_process import ChildProcess, child_environment
 from policybot.demo.network import Network
@@ -216,20 +217,25 @@ async def serving(
             await server.close()
         finally:
             print("--- maubot", *server.log_tail(300), sep="\n")
-            network.route_policy_to(None)
+            for name in (network.hs1.name, network.dedicated_name):
+                network.route_policy_to(None, name)
 
 
 class Instance:
-    """The plugin's instance: its configuration, and where its endpoint is."""
+    """The plugin's instance: its configuration, and where its endpoint is. ``name`` is the policy
+    server's, None = that of hs1."""
 
-    def __init__(self, server: MaubotServer, network: Network, cast: Cast) -> None:
+    def __init__(
+        self, server: MaubotServer, network: Network, cast: Cast, name: str | None = None
+    ) -> None:
         self.url = server.own_url
         self._server = server
         self._network = network
         self._cast = cast
+        common = bot_config(network, cast.bot.account, [cast.moderation_room], name)
+        del common["standalone"]
         self.config: dict[str, Any] = {
-            "moderation_rooms": [cast.moderation_room],
-            "policy_server": {"name": network.hs1.name},
+            **common,
             "reports": _REPORTS,
             "listen": {"host": LOOPBACK, "port": server.own_port},
         }
@@ -239,7 +245,7 @@ class Instance:
         await self._server.add_client(self._cast.bot.account, **client)
         await self._server.add_instance(self._cast.bot.account, self.config)
         await self._server.until_healthy(self.url)
-        self._network.route_policy_to(self.url)
+        self._network.route_policy_to(self.url, self.config["policy_server"]["name"])
 
     async def configure(self, **sections: Any) -> None:
         """Change the configuration in maubot's editor."""

@@ -1,4 +1,4 @@
-"""What the moderator orders, and that it was done."""
+"""What the moderator orders and that it was done, and what he is told unasked."""
 
 from policybot.demo.cast import ACCEPTED, Cast, body_of
 
@@ -37,3 +37,15 @@ async def agreed(cast: Cast, command: str) -> tuple[str, str]:
         deadline=WAIT_S,
     )
     return body_of(question), body_of(reply)
+
+
+async def told(cast: Cast, *words: str, after: str | None = None) -> str:
+    """What the bot tells the moderation room, with all these words, ``after`` an event."""
+    event = await cast.moderator.wait_for_event(
+        cast.moderation_room,
+        lambda event: (
+            event["sender"] == cast.bot.user_id and all(word in body_of(event) for word in words)
+        ),
+        after=after,
+    )
+    return body_of(event)

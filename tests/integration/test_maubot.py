@@ -16,24 +16,13 @@ from .caller import Caller, SignAnswer
 from .conftest import MakeCast
 from .federation_server import FederationServer
 from .maubot_server import INSTANCE, PLUGIN, Instance, MaubotServer, serving
-from .orders import obeyed
+from .orders import obeyed, told
 from .recording_proxy import RecordingProxy
 from .test_restart import REFUSED, SIGNED, Quarrel, changed
 
 
 def statuses(answers: Sequence[SignAnswer]) -> list[int]:
     return [answer.status for answer in answers]
-
-
-async def told(cast: Cast, *words: str) -> str:
-    """What the bot tells the moderation room, with all these words."""
-    event = await cast.moderator.wait_for_event(
-        cast.moderation_room,
-        lambda event: (
-            event["sender"] == cast.bot.user_id and all(word in body_of(event) for word in words)
-        ),
-    )
-    return body_of(event)
 
 
 async def protected(

@@ -25,6 +25,7 @@ class Quarrel:
     def __init__(self, cast: Cast, identity: Identity, version: RoomVersion) -> None:
         self.banned = f"@one:{identity.name}"
         self.free = f"@two:{identity.name}"
+        self.server = identity.name
         self._cast = cast
         self._identity = identity
         self._version = version
@@ -53,17 +54,18 @@ class Quarrel:
 
 
 async def begin_quarrel(
-    cast: Cast, make_bot: MakeBot, identity: Identity
+    cast: Cast, make_bot: MakeBot, identity: Identity, name: str | None = None
 ) -> tuple[BotProcess, Caller, Quarrel]:
-    """A protected room, and somebody banned there; the server ``identity`` asks about both."""
-    bot = await make_bot(cast, start=False)
+    """A protected room, and somebody banned there; the server ``identity`` asks about both.
+    ``name`` is the policy server's, None = that of hs1."""
+    bot = await make_bot(cast, name=name, start=False)
     await acts.start_bot(bot, cast)
     await acts.enable(cast)
     create = await cast.moderator.state_event(cast.lounge, "m.room.create")
     assert create is not None
     quarrel = Quarrel(cast, identity, room_version_of(create))
     await quarrel.begin()
-    return bot, Caller(identity, bot, cast.moderator.server), quarrel
+    return bot, Caller(identity, bot, name or cast.moderator.server), quarrel
 
 
 def changed(

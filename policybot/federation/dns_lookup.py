@@ -2,7 +2,8 @@
 
 That one has a thread for each question that waits, of which there are few: a stranger whose name
 servers do not answer would keep our own homeserver waiting. Nothing is kept, the name servers do
-that. The file ``/etc/hosts`` is not read.
+that. The file ``/etc/hosts`` is not read; ``localhost`` is this machine without a question to
+anybody (RFC 6761, section 6.3).
 """
 
 import asyncio
@@ -21,6 +22,7 @@ TIMEOUT_S = 3.0
 RETRY_S = 1.0
 MAX_ADDRESSES = 4  # of each kind, IPv4 and IPv6
 MAX_SERVICES = 4
+_LOOPBACK = {"AAAA": "::1", "A": "127.0.0.1"}
 
 
 class DnsLookup(AbstractResolver):
@@ -40,6 +42,8 @@ class DnsLookup(AbstractResolver):
         """The addresses of a host, IPv6 first. Raises socket.gaierror."""
         kinds = {"AAAA": socket.AF_INET6, "A": socket.AF_INET}
         wanted = {kind: f for kind, f in kinds.items() if family in (socket.AF_UNSPEC, f)}
+        if _is_localhost(host):
+            return [_result(host, _LOOPBACK[kind], port, wanted[kind]) for kind in wanted]
         answers = await asyncio.gather(
             *(self._records(host, kind) for kind in wanted), return_exceptions=True
         )
@@ -51,17 +55,10 @@ class DnsLookup(AbstractResolver):
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                for record in answer[:MAX_ADDRESSES]:
-                    found.append(
-                        ResolveResult(
-                            hostname=host,
-                            host=record.to_text(),
-                            port=port,
-                            family=version,
-                            proto=0,
-                            flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-                        )
-                    )
+                found += [
+                    _result(host, record.to_text(), port, version)
+                    for record in answer[:MAX_ADDRESSES]
+                ]
         if not found:
             if failure is not None:
                 raise socket.gaierror(socket.EAI_AGAIN, "DNS does not answer") from failure
@@ -100,6 +97,21 @@ class DnsLookup(AbstractResolver):
         except dns.resolver.NXDOMAIN:
             return []
         return [] if answer.rrset is None else answer.rrset.processing_order()
+
+
+def _result(host: str, address: str, port: int, family: socket.AddressFamily) -> ResolveResult:
+    return ResolveResult(
+        hostname=host,
+        host=address,
+        port=port,
+        family=family,
+        proto=0,
+        flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+    )
+
+
+def _is_localhost(host: str) -> bool:
+    return f".{host.lower().rstrip('.')}".endswith(".localhost")
 
 
 def _is_host(text: str) -> bool:

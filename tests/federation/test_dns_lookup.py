@@ -52,6 +52,16 @@ async def test_names_without_an_address(
     assert error.value.errno == code
 
 
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST.", "a.localhost"])
+async def test_localhost_is_this_machine_and_nobody_is_asked(
+    dns: DnsLookup, dns_server: DnsServer, name: str
+) -> None:
+    dns_server.hosts(name.lower().rstrip("."), address="192.0.2.1")
+    assert [result["host"] for result in await dns.resolve(name, 1)] == ["::1", "127.0.0.1"]
+    only = await dns.resolve(name, 1, socket.AF_INET)
+    assert [result["host"] for result in only] == ["127.0.0.1"]
+
+
 async def test_one_kind_is_enough(dns: DnsLookup, dns_server: DnsServer) -> None:
     dns_server.hosts("a.example")
     dns_server.broken_kinds.add("AAAA")

@@ -47,6 +47,12 @@ def check_config(config: Config, account: Account) -> None:
             "that."
         )
     configured_key(config)
+    server = config.policy_server
+    if server.federation_key is not None and server.federation_key == server.signing_key:
+        raise StartFailed(
+            "policy_server.federation_key is the same as policy_server.signing_key. Write another "
+            "one, as `policybot keygen` prints it, or null."
+        )
 
 
 def configured_key(config: Config) -> SigningKey | None:

@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = verbs.add_parser(verb, help=summary, description=summary)
         _add_config(command)
-    verbs.add_parser("keygen", help="make a new policy key and print its secret seed")
+    verbs.add_parser("keygen", help="make new keys and print their secret seeds")
     for verb, summary, file in (
         (
             "export",
@@ -133,9 +133,11 @@ def _keygen() -> int:
     from .protocol.signing import SigningKey
 
     key = SigningKey.generate()
-    print(key.seed)
+    print(f"signing_key: {key.seed}")
+    print(f"federation_key: {SigningKey.generate().seed}")
     print(
-        f"That is the secret seed, for policy_server.signing_key. Rooms will name the public key "
+        "These are secret seeds, for the section policy_server of the configuration; the second "
+        "is of use only with a name of its own. Rooms will name the public key "
         f"{key.public_key}",
         file=sys.stderr,
     )

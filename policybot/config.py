@@ -53,11 +53,12 @@ class ModerationRoomConfig:
 
 @dataclass(frozen=True, slots=True)
 class PolicyServerConfig:
-    """The policy server itself. ``signing_key`` is the seed in unpadded base64."""
+    """The policy server itself. The two keys are seeds in unpadded base64."""
 
     name: str
     public_url: str | None
     signing_key: str | None = field(repr=False)
+    federation_key: str | None = field(repr=False)
     contact: str | None
     on_failure: OnFailure
 
@@ -131,6 +132,7 @@ _KEYS: Mapping[str, Kind] = {
     "policy_server.name": Kind.TEXT,
     "policy_server.public_url": Kind.TEXT,
     "policy_server.signing_key": Kind.TEXT,
+    "policy_server.federation_key": Kind.TEXT,
     "policy_server.contact": Kind.TEXT,
     "policy_server.on_failure": Kind.TEXT,
     "reports.first_delay": Kind.TEXT,
@@ -219,6 +221,7 @@ def _policy_server(value: Any, path: str) -> PolicyServerConfig:
         name=section.required("name", config_value.server_name),
         public_url=section.nullable("public_url", config_value.http_url),
         signing_key=section.nullable("signing_key", config_value.signing_key),
+        federation_key=section.nullable("federation_key", config_value.signing_key),
         contact=section.nullable("contact", config_value.contact),
         on_failure=section.optional("on_failure", _on_failure, OnFailure.SIGN),
     )

@@ -86,18 +86,23 @@ async def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
     assert ended.err.count("\n") == 1
 
 
-async def test_a_new_key_goes_into_the_configuration_as_it_is_printed(tmp_path: Path) -> None:
+async def test_new_keys_go_into_the_configuration_as_they_are_printed(tmp_path: Path) -> None:
     ended = await policybot("keygen", directory=tmp_path)
     assert ended.code == 0
-    seed = ended.out.removesuffix("\n")
+    keys = dict(line.split(": ") for line in ended.out.splitlines())
+    assert list(keys) == ["signing_key", "federation_key"]
+    seed = keys["signing_key"]
+    assert seed != keys["federation_key"]
     assert SigningKey.from_base64(seed).public_key in ended.err
-    assert seed not in ended.err
+    assert not any(secret in ended.err for secret in keys.values())
 
+    file = write_config(tmp_path, {"url": "http://127.0.0.1:1"}, policy_server=keys)
+    server = load_config(file, {}).policy_server
+    assert (server.signing_key, server.federation_key) == tuple(keys.values())
     file = write_config(
         tmp_path, {"url": "http://127.0.0.1:1"}, policy_server={"signing_key": seed}
     )
-    assert load_config(file, {}).policy_server.signing_key == seed
-    (tmp_path / "key").write_text(ended.out)
+    (tmp_path / "key").write_text(seed + "\n")
     variable = {"POLICYBOT_POLICY_SERVER__SIGNING_KEY_FILE": str(tmp_path / "key")}
     assert load_config(write_config(tmp_path, {"url": "http://a"}), variable).policy_server == (
         load_config(file, variable).policy_server

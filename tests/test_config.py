@@ -171,6 +171,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("policy_server.public_url", "https://user:pw@example.org", "without a user name"),
     ("policy_server.public_url", "https://example.org/?a=b", "without"),
     ("policy_server.signing_key", "abc", "keygen"),
+    ("policy_server.federation_key", "abc", "keygen"),
     ("policy_server.signing_key", KEY + "=", "keygen"),
     ("policy_server.signing_key", KEY[:-1] + "B", "keygen"),
     ("policy_server.signing_key", 5, "keygen"),
@@ -263,7 +264,7 @@ def test_missing_keys_are_named(path: str) -> None:
         ("moderation_room", "moderation_rooms"),
         ("comand_prefix", "command_prefix"),
         ("moderation_rooms[0].list", "lists"),
-        ("policy_server.via", "known are contact, name"),
+        ("policy_server.via", "known are contact, federation_key"),
         ("policy_server.signing_keys", "signing_key"),
         ("reports.delay", "first_delay"),
         ("listen.ports", "port"),
@@ -291,7 +292,12 @@ def test_a_room_named_twice() -> None:
 @pytest.mark.parametrize("value", [["hush-hush"], {"hush-hush": 1}, "hush-hush\n"])
 @pytest.mark.parametrize(
     "path",
-    ["policy_server.signing_key", "standalone.homeserver.access_token", "standalone.database"],
+    [
+        "policy_server.signing_key",
+        "policy_server.federation_key",
+        "standalone.homeserver.access_token",
+        "standalone.database",
+    ],
 )
 def test_secrets_are_not_repeated(path: str, value: Any) -> None:
     assert "hush-hush" not in error_of(with_key(path, value))
@@ -304,6 +310,7 @@ def test_passwords_are_not_repeated(value: Any) -> None:
 
 def test_secrets_do_not_show_in_the_repr() -> None:
     mapping = copy.deepcopy(with_key("policy_server.signing_key", KEY))
+    mapping["policy_server"]["federation_key"] = KEY
     mapping["standalone"]["homeserver"] |= {"access_token": "hush1", "password": "hush2"}
     mapping["standalone"]["database"] = "postgres://a:hush3@b/c"
     config = parse_config(mapping)

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from .canonical_json import MAX_SAFE_INTEGER, InvalidJson, JsonObject
-from .signing import InvalidKey, VerifyKey, json_signing_bytes, signature_of
+from .signing import (
+    InvalidKey,
+    SigningKey,
+    VerifyKey,
+    json_signing_bytes,
+    sign_json,
+    signature_of,
+)
 
 MAX_VERIFY_KEYS = 32
 MAX_OLD_VERIFY_KEYS = 256
@@ -31,6 +38,31 @@ class ServerKeys:
     verify_keys: Mapping[str, VerifyKey]
     old_verify_keys: Mapping[str, tuple[VerifyKey, int]]
     valid_until_ts: int
+
+
+def server_keys_document(
+    name: str,
+    keys: Mapping[str, SigningKey],
+    old: Mapping[str, tuple[VerifyKey, int]],
+    valid_until_ts: int,
+) -> JsonObject:
+    """What server ``name`` publishes of its own keys, signed with each of ``keys``.
+
+    ``old`` are retired keys with the time when each expired; that and ``valid_until_ts`` are
+    milliseconds since 1970.
+    """
+    document: JsonObject = {
+        "server_name": name,
+        "verify_keys": {key_id: {"key": key.public_key} for key_id, key in keys.items()},
+        "old_verify_keys": {
+            key_id: {"key": key.to_base64(), "expired_ts": expired_ts}
+            for key_id, (key, expired_ts) in old.items()
+        },
+        "valid_until_ts": valid_until_ts,
+    }
+    for key_id, key in keys.items():
+        document = sign_json(document, name, key_id, key)
+    return document
 
 
 def parse_server_keys(document: Any, server_name: str) -> ServerKeys:

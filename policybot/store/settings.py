@@ -12,6 +12,7 @@ class Setting(StrEnum):
     """The names in use."""
 
     SIGNING_KEY = "signing key"  # unpadded base64 of the seed
+    FEDERATION_KEYS = "federation keys"  # JSON, see own_keys; with a name of its own
     ACCESS_TOKEN = "access token"
     DEVICE_ID = "device ID"
     SYNC_POSITION = "sync position"

@@ -9,8 +9,9 @@ from policybot.protocol.server_keys import (
     InvalidServerKeys,
     ServerKeys,
     parse_server_keys,
+    server_keys_document,
 )
-from policybot.protocol.signing import SigningKey, sign_json
+from policybot.protocol.signing import SigningKey, sign_json, verify_json
 
 NAME = "a.example"
 KEY, OTHER = SigningKey(b"1" * 32), SigningKey(b"2" * 32)
@@ -142,3 +143,21 @@ def test_number_of_keys_is_bounded(field: str, most: int) -> None:
     parse_server_keys(signed(**{field: keys}), NAME)
     with pytest.raises(InvalidServerKeys, match=field):
         parse_server_keys(signed(**{field: {**keys, "ed25519:more": entry}}), NAME)
+
+
+def test_the_own_document_is_signed_with_every_key() -> None:
+    old = {"ed25519:k0": (OLD.verify_key, 1000)}
+    keys = {"ed25519:k1": KEY, "ed25519:k2": OTHER}
+    made = server_keys_document(NAME, keys, old, 2000)
+    assert all(verify_json(made, NAME, key_id, key.verify_key) for key_id, key in keys.items())
+    assert {**made, "signatures": {}} == {
+        "server_name": NAME,
+        "verify_keys": {
+            "ed25519:k1": {"key": KEY.public_key},
+            "ed25519:k2": {"key": OTHER.public_key},
+        },
+        "old_verify_keys": {"ed25519:k0": {"key": OLD.public_key, "expired_ts": 1000}},
+        "valid_until_ts": 2000,
+        "signatures": {},
+    }
+    assert parse_server_keys(made, NAME).old_verify_keys == old

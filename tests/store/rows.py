@@ -38,7 +38,8 @@ def rows_for(table: Table) -> list[tuple[object, ...]]:
         for number in range(1, count + 1)
     ]
     if table.name == "setting":
-        return [(Setting.SIGNING_KEY.value, "seed"), (Setting.INSTANCE_ID.value, "id"), *rows]
+        kept = (Setting.SIGNING_KEY, Setting.FEDERATION_KEYS, Setting.INSTANCE_ID)
+        return [*((name.value, f"the {name}") for name in kept), *rows]
     if table.name == "decision":
         # What is left out when there is no rule, no text and no state key.
         empty = ("state_key", "text")

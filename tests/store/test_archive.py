@@ -197,7 +197,7 @@ async def test_what_a_check_has_left_is_replaced_but_for_its_login(
     await imported(database_url, await exported(full_url))
     async with opened(database_url) as db:
         settings = Settings(db)
-        assert await settings.get(Setting.INSTANCE_ID) == "id"
+        assert await settings.get(Setting.INSTANCE_ID) == "the instance ID"
         assert await settings.get(Setting.ACCESS_TOKEN) == "of the check"
         assert await settings.get(Setting.DEVICE_ID) == "of the check"
 

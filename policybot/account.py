@@ -1,5 +1,6 @@
 """Who the bot is, and whether its configuration fits that."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .config import Config
@@ -30,8 +31,17 @@ class Account:
 def policy_user(config: Config, account: Account) -> str | None:
     """The user of the policy server's own name that joins the protected rooms; None where the
     name is that of the bot's homeserver, since the bot itself is such a user then."""
-    name = config.policy_server.name
+    return _policy_user(config.policy_server.name, account)
+
+
+def _policy_user(name: str, account: Account) -> str | None:
     return None if name == account.server else f"@{POLICY_USER}:{name}"
+
+
+def own_users(names: Iterable[str], account: Account) -> frozenset[str]:
+    """The bot, and the policy user of each of these names that has one."""
+    users = (_policy_user(name, account) for name in names)
+    return frozenset((account.user_id, *(user for user in users if user is not None)))
 
 
 def check_config(config: Config, account: Account) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from mautrix.util.async_db import Database
 
 from . import __version__
-from .account import Account, check_config, configured_key
+from .account import Account, check_config, configured_key, own_users
 from .bot.chat import Chat, ChatSettings, Pace, Shared, Tables
 from .bot.client import MatrixClient, TokenRejected
 from .bot.moderation_rooms import ModerationRoomSettings
@@ -36,6 +36,7 @@ from .protocol.signing import SigningKey
 from .room_checks import EndpointProbe, NotaryKeys
 from .store.commands import CommandTable
 from .store.exemptions import ExemptionTable
+from .store.own_names import OwnNames
 from .store.report_cursor import ReportCursorTable
 from .store.rooms import ModerationRoomTable, RoomTable
 from .store.rules import RuleTable
@@ -109,7 +110,8 @@ class App:
         instance_id = await self._settings.instance_id()
         self._public_key = signing_key.public_key
         ours = PolicyServer(name, self._public_key)
-        self._chat = self._chat_side(ours, instance_id)
+        former = await OwnNames(self._database).former(ours)
+        self._chat = self._chat_side(ours, former, instance_id)
         self._verdicts.on_refusal = self._chat.reports.wake
         faults = OwnFaults(self._chat)
         self._verdicts.outage.on_change = faults.database
@@ -118,8 +120,9 @@ class App:
         server = self._config.policy_server
         self._use_case = SignUseCase(
             name=name,
+            former=former,
             signing_key=signing_key,
-            bot_user_id=self._account.user_id,
+            own_users=own_users((name, *former), self._account),
             rooms=self._shared.rooms,
             moderation_rooms=self._shared.moderation_rooms,
             rules=self._shared.rules,
@@ -132,7 +135,7 @@ class App:
             on_fault=faults.not_judged,
         )
         self.routes = PolicyRoutes(
-            self._use_case, name=name, public_key=ours.public_key, instance_id=instance_id
+            self._use_case, public_key=ours.public_key, instance_id=instance_id
         )
 
     async def _stored_key(self) -> SigningKey:
@@ -143,12 +146,13 @@ class App:
             )
         return SigningKey.from_base64(stored)
 
-    def _chat_side(self, ours: PolicyServer, instance_id: str) -> Chat:
+    def _chat_side(self, ours: PolicyServer, former: frozenset[str], instance_id: str) -> Chat:
         config, server, reports = self._config, self._config.policy_server, self._config.reports
         settings = ChatSettings(
             bot_user_id=self._account.user_id,
             prefix=config.command_prefix,
             ours=ours,
+            former=former,
             moderation_rooms=[
                 ModerationRoomSettings(
                     room=room.room,

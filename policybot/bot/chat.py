@@ -66,11 +66,12 @@ class Tables:
 @dataclass(frozen=True, slots=True)
 class ChatSettings:
     """Who the bot is and how it was configured. ``ours`` is the name and key that protected rooms
-    carry."""
+    carry, ``former`` are names that some still carry."""
 
     bot_user_id: str
     prefix: str
     ours: PolicyServer
+    former: frozenset[str]
     moderation_rooms: Sequence[ModerationRoomSettings]
     report_times: ReportTimes
     keep_text_ms: int
@@ -137,6 +138,7 @@ class Chat:
             rooms=shared.rooms,
             bot_user_id=bot_user_id,
             ours=settings.ours,
+            former=settings.former,
             clock=clock,
         )
         survey = RoomSurvey(self.protected_rooms, self.notices, clock)

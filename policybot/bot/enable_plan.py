@@ -23,8 +23,9 @@ RoomState = Mapping[tuple[str, str], JsonObject]
 
 @dataclass(frozen=True, slots=True)
 class EnableWish:
-    """Who wants which room protected by what. ``ours`` is our server name and key; ``replace``
-    tells whether another policy server may be replaced; ``mode`` is enabled or dry run."""
+    """Who wants which room protected by what. ``ours`` is our server name and key, ``former`` are
+    names that we had; ``replace`` tells whether another policy server may be replaced; ``mode`` is
+    enabled or dry run."""
 
     room_id: str
     moderation_room: str
@@ -35,6 +36,7 @@ class EnableWish:
     replace: bool
     now_ms: int
     mode: RoomMode = RoomMode.ENABLED
+    former: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,10 @@ def plan_enable(wish: EnableWish, state: RoomState) -> EnablePlan:
     if room.tombstoned:
         raise CommandError("This room was replaced by a newer one. Enable the new room instead.")
     standing = standing_server(state)
-    other = standing.via if standing is not None and standing.via != wish.ours.via else None
-    if other is not None and not wish.replace:
+    ours = wish.former | {wish.ours.via}
+    if standing is not None and standing.via not in ours and not wish.replace:
         raise CommandError(
-            f"Another policy server stands in this room: {quoted(other)}. If it should go, "
+            f"Another policy server stands in this room: {quoted(standing.via)}. If it should go, "
             "repeat the command with --replace."
         )
     if wish.asker_needs_power:
@@ -105,13 +107,14 @@ def standing_server(state: RoomState) -> PolicyServer | None:
     return None
 
 
-def forms_naming(name: str, state: RoomState) -> tuple[str, ...]:
-    """The event types in the room's state that name ``name`` as the policy server, with any key
-    or none."""
+def forms_naming(names: frozenset[str], state: RoomState) -> tuple[str, ...]:
+    """The event types in the room's state that name one of ``names`` as the policy server, with
+    any key or none."""
     forms = []
     for event_type in (POLICY_EVENT, UNSTABLE_POLICY_EVENT):
         event = state.get((event_type, ""))
         content = event.get("content") if event is not None else None
-        if isinstance(content, dict) and content.get("via") == name:
+        via = content.get("via") if isinstance(content, dict) else None
+        if isinstance(via, str) and via in names:
             forms.append(event_type)
     return tuple(forms)

@@ -16,6 +16,16 @@ class CommandError(Exception):
         self.paste = paste
 
 
+class PowerMissing(CommandError):
+    """The bot may not set a state event itself, as ``missing`` says in a sentence; ``by_hand``
+    says what a person can do about it."""
+
+    def __init__(self, missing: str, by_hand: str, paste: JsonObject) -> None:
+        super().__init__(f"{missing} {by_hand}", paste=paste)
+        self.missing = missing
+        self.by_hand = by_hand
+
+
 class NotStored(Exception):
     """The database does not take what has to be there before anything is done. Nothing was done.
     The text is the database's."""

@@ -21,6 +21,7 @@ class Standing(Enum):
     """What a room's policy events say."""
 
     OURS = auto()
+    FORMER = auto()  # a name that we had, with our key: answered, and to be moved to ours
     OTHER_KEY = auto()  # our name, so that every server asks us and believes no answer
     OTHER_SERVER = auto()
     UNREADABLE = auto()  # something that names no server and key
@@ -28,28 +29,37 @@ class Standing(Enum):
     NOTHING = auto()
 
 
-def standing(state: RoomState, ours: PolicyServer) -> Standing:
-    """What stands in a room."""
+def standing(state: RoomState, ours: PolicyServer, former: frozenset[str]) -> Standing:
+    """What stands in a room, given our name and key, and the names that we had."""
     content = _content(state, POLICY_EVENT)
     server = parse_policy_event(content)
     if server == ours:
         return Standing.OURS
     if server is not None:
-        return Standing.OTHER_KEY if server.via == ours.via else Standing.OTHER_SERVER
+        if server.via != ours.via and server.via not in former:
+            return Standing.OTHER_SERVER
+        same_key = server.public_key == ours.public_key
+        return Standing.FORMER if same_key else Standing.OTHER_KEY
     if content:
         return Standing.UNREADABLE
-    if UNSTABLE_POLICY_EVENT in forms_naming(ours.via, state):
+    if UNSTABLE_POLICY_EVENT in forms_naming(former | {ours.via}, state):
         return Standing.OLD_TYPE
     return Standing.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A room as it is called, ``ours`` as it should be named there, and who the bot is."""
+    """A room as it is called, ``ours`` as it should be named there, names that we had, and who the
+    bot is."""
 
     name: str
     ours: PolicyServer
+    former: frozenset[str]
     bot_user_id: str
+
+    def standing(self, state: RoomState) -> Standing:
+        """What stands in the room."""
+        return standing(state, self.ours, self.former)
 
 
 def policy_change(before: RoomRecord, now: RoomRecord, wanted: Wanted) -> Reply | None:
@@ -64,22 +74,25 @@ def policy_change(before: RoomRecord, now: RoomRecord, wanted: Wanted) -> Reply 
         return None
     if before.mode not in (RoomMode.ENABLED, RoomMode.DRY_RUN):
         return None
-    was, stands = standing(old, wanted.ours), standing(new, wanted.ours)
+    was, stands = wanted.standing(old), wanted.standing(new)
     if stands is Standing.OURS:
         if was is Standing.OURS and not found:
             return None
         return _confirmed(new, wanted, now, again=before.settled)
     same = all(_content(old, form) == _content(new, form) for form in _FORMS)
-    if same or (stands is Standing.NOTHING and was is not Standing.OURS):
+    stood = was in (Standing.OURS, Standing.FORMER)
+    if same or (stands is Standing.NOTHING and not stood):
         return None  # it is no news that nothing stands there
-    return _spoiled(new, wanted, now, lost=was is Standing.OURS)
+    if stands is Standing.FORMER:
+        return None if was is Standing.FORMER else _named_formerly(new, wanted)
+    return _spoiled(new, wanted, now, lost=stood)
 
 
 def add_cure(reply: Reply, record: RoomRecord, wanted: Wanted) -> Reply:
     """How to get our policy server into a room: by command, and where the bot has not the power,
     also by hand."""
     state = state_of(record)
-    command = enable_command(record, wanted.ours)
+    command = enable_command(record, wanted)
     power = may_send_state(state, wanted.bot_user_id, POLICY_EVENT)
     if power.allowed:
         return reply.command(command)
@@ -91,9 +104,9 @@ def add_cure(reply: Reply, record: RoomRecord, wanted: Wanted) -> Reply:
     )
 
 
-def enable_command(record: RoomRecord, ours: PolicyServer) -> str:
+def enable_command(record: RoomRecord, wanted: Wanted) -> str:
     """The command that protects a room as it is now and in the same mode, without prefix."""
-    stands = standing(state_of(record), ours)
+    stands = wanted.standing(state_of(record))
     return (
         f"enable {record.room_id}"
         + (" --dry-run" if record.mode is RoomMode.DRY_RUN else "")
@@ -121,8 +134,18 @@ def _confirmed(state: RoomState, wanted: Wanted, record: RoomRecord, *, again: b
     return reply.text("its events are checked.")
 
 
+def _named_formerly(state: RoomState, wanted: Wanted) -> Reply:
+    server = parse_policy_event(_content(state, POLICY_EVENT))
+    reply = Reply.done("The policy server of ").name(wanted.name).text(" is set under ")
+    reply.code(server.via if server is not None else "").text(
+        ", a name that I had. It was set by "
+    )
+    reply.code(_sender(state, POLICY_EVENT)).text(". I answer under it. To set the name of now: ")
+    return reply.command("migrate")
+
+
 def _set_again(state: RoomState, wanted: Wanted, room_id: str) -> Reply:
-    form = forms_naming(wanted.ours.via, state)[0]
+    form = forms_naming(wanted.former | {wanted.ours.via}, state)[0]
     reply = Reply.problem().code(_sender(state, form)).text(" set the policy server in ")
     reply.name(wanted.name).text(
         " again, which is disabled. I sign everything there and take it out where I may. To "
@@ -133,7 +156,7 @@ def _set_again(state: RoomState, wanted: Wanted, room_id: str) -> Reply:
 
 def _spoiled(state: RoomState, wanted: Wanted, record: RoomRecord, *, lost: bool) -> Reply:
     """Our policy server does not stand there: it was taken away, or set with a slip."""
-    stands = standing(state, wanted.ours)
+    stands = wanted.standing(state)
     reply = Reply.problem("The policy server of ").name(wanted.name)
     form = POLICY_EVENT
     if stands is Standing.OTHER_KEY:

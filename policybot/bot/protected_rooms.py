@@ -36,8 +36,8 @@ log = logging.getLogger("policybot.rooms")
 class ProtectedRooms:
     """All rooms that this policy server answers for.
 
-    ``rooms`` is shared with the endpoint. ``ours`` is the name and key that rooms should carry.
-    ``clock`` gives milliseconds since 1970.
+    ``rooms`` is shared with the endpoint. ``ours`` is the name and key that rooms should carry,
+    ``former`` are names that they may still carry. ``clock`` gives milliseconds since 1970.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class ProtectedRooms:
         *,
         rooms: dict[str, ProtectedRoom],
         ours: PolicyServer,
+        former: frozenset[str],
         bot_user_id: str,
         clock: Callable[[], int],
     ) -> None:
@@ -56,6 +57,8 @@ class ProtectedRooms:
         self._notices = notices
         self._rooms = rooms
         self.ours = ours
+        self.former = former
+        self.names = former | {ours.via}
         self._bot_user_id = bot_user_id
         self._clock = clock
         self._records: dict[str, RoomRecord] = {}
@@ -158,7 +161,7 @@ class ProtectedRooms:
         """
         for event_type in (POLICY_EVENT, UNSTABLE_POLICY_EVENT):
             event = await self._client.state_event(room_id, event_type, "")
-            if event is not None and forms_naming(self.ours.via, {(event_type, ""): event}):
+            if event is not None and forms_naming(self.names, {(event_type, ""): event}):
                 return True
         return False
 
@@ -189,9 +192,11 @@ class ProtectedRooms:
                 log.warning("Could not read %s again: %s", room_id, error)
                 return False
             self._away.discard(room_id)
-            stands = bool(forms_naming(self.ours.via, state))
-            # What was set once and then taken away by others is told, but not wished anew.
-            settled = record.settled or standing(state, self.ours) is Standing.OURS
+            stands = bool(forms_naming(self.names, state))
+            # What was set once and then taken away by others is told, but not wished anew. Under a
+            # former name the room is protected: `migrate`, which checks first, sets the new one.
+            stood = (Standing.OURS, Standing.FORMER)
+            settled = record.settled or self.standing(state) in stood
             mode, disabled_ts = record.mode, record.disabled_ts
             if mode is RoomMode.DISABLED:
                 settled = not stands
@@ -211,13 +216,25 @@ class ProtectedRooms:
 
     def wanted(self, room_id: str) -> Wanted:
         """What a room is called and what should stand there."""
-        return Wanted(self.name(room_id), self.ours, self._bot_user_id)
+        return Wanted(self.name(room_id), self.ours, self.former, self._bot_user_id)
+
+    def standing(self, state: RoomState) -> Standing:
+        """What stands in a room."""
+        return standing(state, self.ours, self.former)
+
+    def is_ours(self, server: PolicyServer | None) -> bool:
+        """Whether this is our key, under our name or one that we had."""
+        return (
+            server is not None
+            and server.via in self.names
+            and server.public_key == self.ours.public_key
+        )
 
     def has_other_key(self, room: ProtectedRoom) -> bool:
         """Whether a room names us with another key than ours: then every server refuses every
         event there."""
         stands = room.policy
-        return stands is not None and stands.via == self.ours.via and stands != self.ours
+        return stands is not None and stands.via in self.names and not self.is_ours(stands)
 
     async def on_left(self, room_id: str, by: str) -> None:
         """The bot was kicked, banned or left: the room is answered from what was last known."""

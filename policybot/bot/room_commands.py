@@ -10,7 +10,7 @@ from .policy_lists import PolicyLists
 from .protected_rooms import ProtectedRooms
 from .question import Question
 from .reply import Reply, quoted
-from .room_protection import Enabled, RoomProtection
+from .room_protection import Checks, Enabled, RoomProtection
 from .room_reference import resolve_room, room_reference
 from .room_release import Disabled, RoomRelease
 from .status import blind_spot
@@ -62,7 +62,7 @@ class RoomCommands:
             sender,
             mode=RoomMode.DRY_RUN if "dry-run" in command.flags else RoomMode.ENABLED,
             replace_other="replace" in command.flags,
-            checked="unchecked" not in command.flags,
+            checks=checks_of(command),
         )
         return self._enabled(moderation_room, outcome)
 
@@ -160,6 +160,11 @@ class RoomCommands:
         for form in outcome.forms or ("m.room.policy",):
             reply.code(form).text(", ")
         return reply.text("edit it and save this content:").json({})
+
+
+def checks_of(command: Command) -> Checks:
+    """What a command leaves to check."""
+    return Checks.WITHOUT_ENDPOINT if "unchecked" in command.flags else Checks.ALL
 
 
 def _what_changed(outcome: Enabled) -> str:

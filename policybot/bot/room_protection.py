@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import Protocol
 
 from policybot.policy.records import RoomRecord
@@ -19,12 +20,19 @@ from policybot.protocol.policy_event import POLICY_EVENT, UNSTABLE_POLICY_EVENT
 
 from .client import HomeserverAway, MatrixClient, Refused
 from .enable_plan import EnablePlan, EnableWish, forms_naming, plan_enable
-from .errors import CommandError
+from .errors import CommandError, PowerMissing
 from .moderation_rooms import ModerationRooms
-from .policy_change import Standing, standing
+from .policy_change import Standing
 from .policy_state import PolicyState
 from .protected_rooms import ProtectedRooms
 from .reply import clean, quoted
+
+BY_HAND = (
+    "Either give me that power level and repeat the command, or set the state event yourself. In "
+    "Element on a computer: open the room, type /devtools, choose “Explore room state”, “Send "
+    "custom state event”, event type m.room.policy, an empty state key, and this content. I "
+    "answer for the room from now on and tell you here when the event stands."
+)
 
 log = logging.getLogger("policybot.rooms")
 
@@ -50,6 +58,14 @@ class MemberKeys(Protocol):
     async def check_delivery(self, servers: tuple[str, ...]) -> str | None: ...
 
     def prefetch(self, servers: tuple[str, ...]) -> Awaitable[None]: ...
+
+
+class Checks(Enum):
+    """What is checked before a room names us."""
+
+    ALL = auto()
+    WITHOUT_ENDPOINT = auto()
+    MADE = auto()  # once for several rooms
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +113,7 @@ class RoomProtection:
         *,
         mode: RoomMode,
         replace_other: bool,
-        checked: bool,
+        checks: Checks,
     ) -> Enabled:
         """Protect a room that the bot has joined, or change its mode (enabled or dry run).
 
@@ -123,6 +139,7 @@ class RoomProtection:
                 moderation_room=moderation_room,
                 asked_by=asked_by,
                 ours=self._rooms.ours,
+                former=self._rooms.former,
                 bot_user_id=self._bot_user_id,
                 asker_needs_power=self._moderation_rooms.several(),
                 replace=replace_other,
@@ -130,9 +147,7 @@ class RoomProtection:
                 mode=mode,
             )
             plan = plan_enable(wish, state)
-            if checked:
-                await self._check_endpoint()
-            await self._check_keys(room_id)
+            await self.check(room_id, checks)
             again = before is not None and before.mode in (RoomMode.ENABLED, RoomMode.DRY_RUN)
             record = RoomRecord(
                 room_id=room_id,
@@ -146,7 +161,7 @@ class RoomProtection:
             # Here and not later: as soon as the state event is out, every server asks.
             await self._rooms.keep_saved(record)
             if plan.power_missing is not None and not plan.already_set:
-                raise self._paste(plan)
+                raise PowerMissing(plan.power_missing, BY_HAND, plan.content)
             settled = await self._set(record, before, plan)
             record = self._rooms.record(room_id) or record
             stood = plan.room.policy or plan.room.unstable_policy
@@ -157,9 +172,22 @@ class RoomProtection:
                 mode_before=before.mode
                 if before is not None and again and (plan.already_set or before.mode is not mode)
                 else None,
-                checked=checked,
+                checked=checks is not Checks.WITHOUT_ENDPOINT,
                 replaced=replaced if replaced != self._rooms.ours.via else None,
             )
+
+    async def check(self, room_id: str, checks: Checks) -> None:
+        """Check what a room relies on once it names us: that we answer under our public name, and
+        that the keys of the servers in it come.
+
+        Raises:
+            CommandError: one of that is not so.
+        """
+        if checks is Checks.MADE:
+            return
+        if checks is Checks.ALL:
+            await self._check_endpoint()
+        await self._check_keys(room_id)
 
     def _check_owner(self, record: RoomRecord | None, moderation_room: str) -> None:
         if record is None or record.moderation_room in ("", moderation_room):
@@ -197,16 +225,6 @@ class RoomProtection:
             )
         await self._keys.prefetch(servers)
 
-    def _paste(self, plan: EnablePlan) -> CommandError:
-        return CommandError(
-            f"{plan.power_missing} Either give me that power level and repeat the command, or set "
-            "the state event yourself. In Element on a computer: open the room, type /devtools, "
-            "choose “Explore room state”, “Send custom state event”, event type m.room.policy, "
-            "an empty state key, and this content. I answer for the room from now on and tell you "
-            "here when the event stands.",
-            paste=plan.content,
-        )
-
     async def _set(self, record: RoomRecord, before: RoomRecord | None, plan: EnablePlan) -> bool:
         """Send the state event and read it back. Whether it is known to stand."""
         if plan.already_set and not plan.empty_unstable:
@@ -224,7 +242,7 @@ class RoomProtection:
         state = await self._state.read_until_known(record.room_id)
         if state is None:
             return False
-        stands = standing(state, self._rooms.ours) is Standing.OURS
+        stands = self._rooms.standing(state) is Standing.OURS
         await self._rooms.keep(replace(record, state=tuple(state.values()), settled=stands))
         return stands
 
@@ -241,12 +259,16 @@ class RoomProtection:
                 f"({quoted(error.message)}) and does not tell what stands in the room. I answer "
                 "for it until I know, and try again every hour."
             )
-        if forms_naming(self._rooms.ours.via, state):
+        if forms_naming(frozenset((self._rooms.ours.via,)), state):
             return
-        if before is None:
-            await self._rooms.drop(record.room_id)
-        else:
+        if before is not None:
             await self._rooms.keep(before)
+        elif forms_naming(self._rooms.former, state):
+            # Answered all the same: other servers ask us under that name.
+            unclaimed = replace(record, moderation_room="", mode=RoomMode.UNCLAIMED, settled=True)
+            await self._rooms.keep(unclaimed)
+        else:
+            await self._rooms.drop(record.room_id)
         raise CommandError(
             f"The homeserver refused to set the policy server: {quoted(error.message)}. Nothing "
             "was changed."

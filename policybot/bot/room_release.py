@@ -87,11 +87,11 @@ class RoomRelease:
 
     async def _carry_out(self, record: RoomRecord) -> Disabled:
         """Empty every form of the state event that names us and read the room back."""
-        room_id, ours = record.room_id, self._rooms.ours.via
+        room_id, names = record.room_id, self._rooms.names
         forms: tuple[str, ...] = (POLICY_EVENT,)
         fault = None
         try:
-            forms = forms_naming(ours, await self._rooms.read(room_id))
+            forms = forms_naming(names, await self._rooms.read(room_id))
             for form in forms:
                 fault = await self._state.empty(room_id, form) or fault
         except Refused as error:
@@ -101,7 +101,7 @@ class RoomRelease:
         state = await self._state.read_until_known(room_id)
         if state is None:
             return Disabled(record, False, fault or "the room could not be read", forms)
-        standing = forms_naming(ours, state)
+        standing = forms_naming(names, state)
         settled = not standing
         kept = replace(
             record,

@@ -143,7 +143,7 @@ class RoomSurvey:
             notice.text(" To protect it: ")
             record = self._rooms.record(room.room_id)
             if record is not None:
-                notice.command(enable_command(record, self._rooms.ours))
+                notice.command(enable_command(record, self._rooms.wanted(room.room_id)))
         if len(rooms) > MAX_SHOWN:
             notice.item().text(f"and {len(rooms) - MAX_SHOWN} more: ").command("status")
         if any(map(self._rooms.has_other_key, rooms)):
@@ -166,7 +166,9 @@ class RoomSurvey:
                 notice.text(f" carries another key than mine, so nobody can talk there. {OLD_KEY}")
                 notice.text(" Or set the new key: ")
             elif (
-                not record.settled and room.policy is not None and room.policy != self._rooms.ours
+                not record.settled
+                and room.policy is not None
+                and not self._rooms.is_ours(room.policy)
             ):
                 notice.text(" is to be protected, but another policy server stands there: ")
                 notice.code(room.policy.via if room.policy else "").text(". To replace it: ")

@@ -115,7 +115,7 @@ class RuleOutcome:
     def _is_checked(self, room_id: str) -> bool:
         """Whether our policy server is in force in a room."""
         room = self._rooms.room(room_id)
-        return room is not None and room.policy == self._rooms.ours
+        return room is not None and self._rooms.is_ours(room.policy)
 
     def _in_dry_run(self, room_id: str) -> bool:
         record = self._rooms.record(room_id)

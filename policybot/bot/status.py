@@ -122,7 +122,6 @@ class StatusCommand:
     def _fault(self, record: RoomRecord) -> str:
         """What is wrong with a room, in our own words; empty if nothing is."""
         room = self._rooms.room(record.room_id)
-        ours = self._rooms.ours
         if self._rooms.left(record.room_id):
             return "I am not in the room any more and answer from what I last knew"
         if record.mode is RoomMode.DISABLED:
@@ -131,10 +130,10 @@ class StatusCommand:
             return "the policy server is not set there yet, nothing is checked"
         if room is None or room.policy is None:
             return "no policy server is set there, nothing is checked"
-        if room.policy.via != ours.via:
-            return "another policy server is set there"
-        if room.policy.public_key != ours.public_key:
+        if self._rooms.has_other_key(room):
             return "it carries another key than mine, so nobody can talk there; enable it again"
+        if not self._rooms.is_ours(room.policy):
+            return "another policy server is set there"
         return ""
 
     def _days_left(self, record: RoomRecord) -> str:
@@ -156,7 +155,7 @@ class StatusCommand:
             policy = room.policy
             if policy is not None:
                 reply.item().text("names ").code(policy.via)
-                reply.text(", key right" if policy == self._rooms.ours else ", another key")
+                reply.text(", key right" if self._rooms.is_ours(policy) else ", another key")
             if room.unstable_policy is not None:
                 reply.item().text("a leftover ").code("org.matrix.msc4284.policy")
                 reply.text(" names ").code(room.unstable_policy.via)

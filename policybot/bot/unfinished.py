@@ -8,7 +8,7 @@ from policybot.protocol.policy_event import POLICY_EVENT
 
 from .client import HomeserverAway, Refused
 from .enable_plan import RoomState, forms_naming, standing_server
-from .policy_change import Standing, standing
+from .policy_change import Standing
 from .policy_state import PolicyState
 from .protected_rooms import ProtectedRooms
 
@@ -43,17 +43,17 @@ class UnfinishedWishes:
     async def _send_again(self, record: RoomRecord) -> None:
         state = await self._rooms.read(record.room_id)
         if record.mode is RoomMode.DISABLED:
-            for form in forms_naming(self._rooms.ours.via, state):
+            for form in forms_naming(self._rooms.names, state):
                 await self._state.empty(record.room_id, form)
         elif (
-            standing(state, self._rooms.ours) is not Standing.OURS
-            and not _is_of_another(state, self._rooms.ours.via)
+            self._rooms.standing(state) not in (Standing.OURS, Standing.FORMER)
+            and not _is_of_another(state, self._rooms.names)
             and may_send_state(state, self._bot_user_id, POLICY_EVENT).allowed
         ):
             await self._state.set(record.room_id)
 
 
-def _is_of_another(state: RoomState, name: str) -> bool:
+def _is_of_another(state: RoomState, names: frozenset[str]) -> bool:
     """Whether somebody set another policy server meanwhile, which is not replaced unasked."""
     server = standing_server(state)
-    return server is not None and server.via != name
+    return server is not None and server.via not in names

@@ -29,10 +29,10 @@ class RequestKeys(Protocol):
 
 
 class CallerCheck:
-    """Checks that a request comes from the server it names, and is meant for ``name``."""
+    """Checks that a request comes from the server it names, and is meant for one of ``names``."""
 
-    def __init__(self, name: str, keys: RequestKeys, clock: Callable[[], int]) -> None:
-        self._name = name
+    def __init__(self, names: frozenset[str], keys: RequestKeys, clock: Callable[[], int]) -> None:
+        self._names = names
         self._keys = keys
         self._clock = clock
 
@@ -46,8 +46,10 @@ class CallerCheck:
             headers = parse_authorization(request.authorization)
         except InvalidAuthorization as error:
             raise Unauthorized(str(error)) from None
-        if headers[0].destination not in (None, self._name):
-            raise Unauthorized(f"The request is meant for another server than {self._name}.")
+        destination = headers[0].destination
+        if destination is not None and destination not in self._names:
+            names = " or ".join(sorted(self._names))
+            raise Unauthorized(f"The request is meant for another server than {names}.")
         return headers
 
     async def authenticate(

@@ -27,7 +27,7 @@ class Judge:
     def __init__(
         self,
         *,
-        bot_user_id: str,
+        own_users: frozenset[str],
         rooms: Mapping[str, ProtectedRoom],
         moderation_rooms: Mapping[str, ModerationRoom],
         rules: RuleStore,
@@ -36,7 +36,7 @@ class Judge:
         clock: Callable[[], int],
         keep_text: bool,
     ) -> None:
-        self._bot_user_id = bot_user_id
+        self._own_users = own_users
         self._rooms = rooms
         self._moderation_rooms = moderation_rooms
         self._rules = rules
@@ -70,7 +70,7 @@ class Judge:
         moderation_room = (
             self._moderation_rooms.get(room.moderation_room) if room.moderation_room else None
         )
-        verdict = evaluate(pdu, room, moderation_room, self._bot_user_id, self._rules)
+        verdict = evaluate(pdu, room, moderation_room, self._own_users, self._rules)
         signed = verdict.outcome is Outcome.SIGN
         if not verdict.noteworthy:
             return Decision(key, signed)

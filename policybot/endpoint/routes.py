@@ -44,15 +44,12 @@ log = logging.getLogger("policybot.endpoint")
 class PolicyRoutes:
     """The answers of one policy server to every path and method.
 
-    ``name`` is the server name that signs, ``public_key`` its policy key (unpadded base64),
-    ``instance_id`` the random ID of this installation.
+    ``public_key`` is the policy key under each of its names (unpadded base64), ``instance_id``
+    the random ID of this installation.
     """
 
-    def __init__(
-        self, use_case: SignUseCase, *, name: str, public_key: str, instance_id: str
-    ) -> None:
+    def __init__(self, use_case: SignUseCase, *, public_key: str, instance_id: str) -> None:
         self._use_case = use_case
-        self._name = name
         self._instance = (INSTANCE_HEADER, instance_id)
         self._error_headers = Headers((_JSON, self._instance))
         self._stored_headers = Headers((_JSON, (VERDICT_HEADER, "stored"), self._instance))
@@ -97,13 +94,13 @@ class PolicyRoutes:
         if answer.signatures is None:
             refusal = {"errcode": "M_FORBIDDEN", "error": answer.refusal}
             return self._verdict(answer, refusal, HTTPStatus.BAD_REQUEST)
-        return self._verdict(answer, {self._name: answer.signatures})
+        return self._verdict(answer, answer.signatures)
 
     async def _sign_unstable(self, request: Request) -> Response:
         answer = await self._use_case.sign(request)
         if answer.signatures is None:
             return self._verdict(answer, {})
-        return self._verdict(answer, {self._name: answer.signatures})
+        return self._verdict(answer, answer.signatures)
 
     def _verdict(
         self, answer: Answer, body: object, status: HTTPStatus = HTTPStatus.OK

@@ -34,11 +34,11 @@ class SenderSignature(StrEnum):
 class SenderCheck:
     """Checks signatures of senders' servers, each for at most ``wait`` seconds.
 
-    ``name`` is the policy server's own name, whose policy key is not one of its server keys.
+    ``names`` are the policy server's own, whose policy key is not one of their server keys.
     """
 
-    def __init__(self, name: str, keys: EventKeys, wait: float) -> None:
-        self._name = name
+    def __init__(self, names: frozenset[str], keys: EventKeys, wait: float) -> None:
+        self._names = names
         self._keys = keys
         self._wait = wait
 
@@ -69,7 +69,7 @@ class SenderCheck:
             if key_id.startswith("ed25519:")
         }
         policy_signature = found.pop(POLICY_SERVER_KEY_ID, None)
-        if policy_signature is not None and pdu.sender_server != self._name:
+        if policy_signature is not None and pdu.sender_server not in self._names:
             found[POLICY_SERVER_KEY_ID] = policy_signature
         return found
 

@@ -28,7 +28,7 @@ from policybot.protocol.event_hash import (
 from policybot.protocol.pdu import InvalidPdu, Pdu, parse_pdu, room_id_of
 from policybot.protocol.signing import SigningKey
 
-from .answer import Answer, Signer
+from .answer import Answer, Ruling, Signer
 from .caller import CallerCheck, RequestKeys
 from .deadline import Deadline
 from .errors import BadJson, CheckFailed, MatrixError, NotJson, RoomNotProtected, Unauthorized
@@ -78,6 +78,8 @@ class _Submitted:
 class SignUseCase:
     """Judges events and signs them in the name of the policy server.
 
+    ``name`` is its name, and ``former`` are names that it had: who asks for one is answered under
+    it. ``own_users`` are the bot and the policy server's users, whose events are always signed.
     ``rooms``, ``moderation_rooms`` and ``rules`` are read only; the bot swaps their values whole.
     ``clock`` gives milliseconds since 1970.
     """
@@ -86,8 +88,9 @@ class SignUseCase:
         self,
         *,
         name: str,
+        former: frozenset[str] = frozenset(),
         signing_key: SigningKey,
-        bot_user_id: str,
+        own_users: frozenset[str],
         rooms: Mapping[str, ProtectedRoom],
         moderation_rooms: Mapping[str, ModerationRoom],
         rules: RuleStore,
@@ -106,15 +109,17 @@ class SignUseCase:
         self._on_failure = on_failure
         self._on_fault = on_fault
         self._waits = waits or Waits()
-        self._caller = CallerCheck(name, keys, clock)
+        self._name = name
+        self._names = former | {name}
+        self._caller = CallerCheck(self._names, keys, clock)
         self.counts: Counter[str] = Counter()
-        self._signer = Signer(name, signing_key, contact, self.counts)
+        self._signer = Signer(signing_key, contact, self.counts)
         self._judge = Judge(
-            bot_user_id=bot_user_id,
+            own_users=own_users,
             rooms=rooms,
             moderation_rooms=moderation_rooms,
             rules=rules,
-            sender=SenderCheck(name, keys, self._waits.sender_key),
+            sender=SenderCheck(self._names, keys, self._waits.sender_key),
             counts=self.counts,
             clock=clock,
             keep_text=keep_text,
@@ -149,17 +154,24 @@ class SignUseCase:
         deadline = Deadline(self._waits.keys, request.address)
         try:
             await self._caller.authenticate(request, headers, body, deadline)
-            return await self._answer(pdu, headers[0].origin, deadline)
+            ruling = await self._rule(pdu, headers[0].origin, deadline)
         except MatrixError as error:
             if isinstance(error, Unauthorized):
                 self.counts["caller not authentic"] += 1
             raise
         except Exception:
-            return self._fault(pdu)
+            ruling = self._fault(pdu)
+        name = headers[0].destination
+        return self._signer.answer(self._name_in(room) if name is None else name, pdu, ruling)
+
+    def _name_in(self, room: ProtectedRoom) -> str:
+        """The name for an answer where the caller did not say which he means."""
+        stands = room.policy or room.unstable_policy
+        return stands.via if stands is not None and stands.via in self._names else self._name
 
     # -- what it is about ----------------------------------------------------------------------
 
-    async def _answer(self, pdu: Pdu, caller: str, deadline: Deadline) -> Answer:
+    async def _rule(self, pdu: Pdu, caller: str, deadline: Deadline) -> Ruling:
         message = pdu_signing_bytes(pdu)
         key = reference_hash_of(message)
         complete = content_hash_matches(pdu)
@@ -169,10 +181,10 @@ class SignUseCase:
             raise CheckFailed("The event's content does not match its hash.")
         remembered = self._memory.get(key)
         if remembered is not None:
-            return self._remembered(pdu, key, message, remembered)
+            return self._remembered(key, message, remembered)
         submitted = self._submitted.get(key)
         if submitted is not None:
-            return await self._stand(pdu, key, message, submitted)
+            return await self._stand(key, message, submitted)
         if not complete:
             return await self._judge_copy(pdu, caller, key, message, deadline)
         evaluation = self._evaluations.get(key)
@@ -180,12 +192,12 @@ class SignUseCase:
             await asyncio.wait({evaluation}, timeout=deadline.left())
             submitted = evaluation.result() if evaluation.done() else None
             if submitted is not None:
-                return await self._stand(pdu, key, message, submitted)
+                return await self._stand(key, message, submitted)
         return await self._judge_shared(pdu, caller, key, message, deadline)
 
     async def _judge_shared(
         self, pdu: Pdu, caller: str, key: bytes, message: bytes, deadline: Deadline
-    ) -> Answer:
+    ) -> Ruling:
         """Judge an event; who asks meanwhile waits for this and shares the decision.
 
         While another evaluation of the event is under way, this one is for its own request alone.
@@ -200,7 +212,7 @@ class SignUseCase:
             evaluation.set_result(submitted)
             if self._evaluations.get(key) is evaluation:
                 del self._evaluations[key]
-        return await self._stand(pdu, key, message, submitted)
+        return await self._stand(key, message, submitted)
 
     def _submit(self, decision: Decision) -> _Submitted:
         """Hand a decision to the store, unless one about this event is there already: the first
@@ -221,25 +233,25 @@ class SignUseCase:
 
     async def _judge_copy(
         self, pdu: Pdu, caller: str, key: bytes, message: bytes, deadline: Deadline
-    ) -> Answer:
+    ) -> Ruling:
         """Judge a state event whose content does not match its hash, as a redacted copy's does
         not: by what is left, and without storing a verdict that would cover content unseen."""
         self.counts["content hash wrong"] += 1
         decision = await self._judge.decide(pdu, caller, key, message, deadline)
         submitted = self._submitted.get(key)  # of the full event, which came meanwhile
         if submitted is not None:
-            return await self._stand(pdu, key, message, submitted)
+            return await self._stand(key, message, submitted)
         standing = self._verdicts.submit(Decision(key, decision.signed), keep=False)
         await asyncio.wait({standing}, timeout=self._waits.store)
         known = standing.done() and not standing.cancelled()
         signed = standing.result() if known else decision.signed
         signature = self._signer.signature(message) if signed else None
-        return self._signer.answer(pdu, key, signature, stored=False)
+        return Ruling(key, signature, stored=False)
 
     # -- the answer ----------------------------------------------------------------------------
 
-    async def _stand(self, pdu: Pdu, key: bytes, message: bytes, submitted: _Submitted) -> Answer:
-        """Answer with the verdict that stands, or after a bounded wait with what was decided."""
+    async def _stand(self, key: bytes, message: bytes, submitted: _Submitted) -> Ruling:
+        """The verdict that stands, or after a bounded wait what was decided."""
         standing = submitted.standing
         if not standing.done():
             await asyncio.wait({standing}, timeout=self._waits.store)
@@ -250,30 +262,30 @@ class SignUseCase:
         signature = self._signer.signature(message) if signed else None
         if stored:
             self._memory.put(key, Remembered(signed, signature))
-        return self._signer.answer(pdu, key, signature, stored=stored)
+        return Ruling(key, signature, stored)
 
-    def _remembered(self, pdu: Pdu, key: bytes, message: bytes, remembered: Remembered) -> Answer:
+    def _remembered(self, key: bytes, message: bytes, remembered: Remembered) -> Ruling:
         self.counts["repeated"] += 1
         signature = remembered.signature
         if remembered.signed and signature is None:
             signature = self._signer.signature(message)
             self._memory.put(key, Remembered(True, signature))
-        return self._signer.answer(pdu, key, signature, stored=True)
+        return Ruling(key, signature, stored=True)
 
-    def _fault(self, pdu: Pdu) -> Answer:
+    def _fault(self, pdu: Pdu) -> Ruling:
         """Our own fault: answered as configured, never stored, told to the moderators."""
         self.counts["faults"] += 1
         log.exception("Judging an event of %s failed.", pdu.room_id)
-        answer = self._answer_unjudged(pdu)
+        ruling = self._rule_unjudged(pdu)
         try:
-            self._on_fault(pdu.room_id, answer is not None)
+            self._on_fault(pdu.room_id, ruling is not None)
         except Exception:
             log.exception("Telling about the fault failed.")
-        if answer is None:
+        if ruling is None:
             raise CheckFailed("The policy server cannot judge events at the moment.") from None
-        return answer
+        return ruling
 
-    def _answer_unjudged(self, pdu: Pdu) -> Answer | None:
+    def _rule_unjudged(self, pdu: Pdu) -> Ruling | None:
         """A signature, or None for a refusal."""
         room = self._rooms.get(pdu.room_id)
         all_signed = room is not None and room.mode is not RoomMode.ENABLED
@@ -283,7 +295,7 @@ class SignUseCase:
         with suppress(Exception):
             message = pdu_signing_bytes(pdu)
             signature = self._signer.signature(message)
-            return self._signer.answer(pdu, reference_hash_of(message), signature, stored=False)
+            return Ruling(reference_hash_of(message), signature, stored=False)
         return None
 
 

@@ -45,10 +45,11 @@ def evaluate(
     pdu: Pdu,
     room: ProtectedRoom,
     moderation_room: ModerationRoom | None,
-    bot_user_id: str,
+    own_users: frozenset[str],
     rules: RuleStore,
 ) -> Verdict:
-    """Decide about an event. Without a moderation room no rules and no exemptions of it count."""
+    """Decide about an event. Without a moderation room no rules and no exemptions of it count.
+    ``own_users`` are the bot and the policy server's users."""
     if room.mode is RoomMode.DISABLED:
         return _DISABLED
     if room.mode is RoomMode.UNCLAIMED:
@@ -58,7 +59,7 @@ def evaluate(
     rule = None
     if moderation_room is not None:
         rule = rules.decide(pdu.sender, moderation_room.lists, moderation_room.unused)
-    exemption = exemption_of(pdu.sender, room, moderation_room, bot_user_id)
+    exemption = exemption_of(pdu.sender, room, moderation_room, own_users)
     if rule is not None and rule.recommendation is Recommendation.ALLOW:
         if exemption is None:
             return Verdict(Outcome.SIGN, Ground.ALLOW_RULE, rule)
@@ -73,10 +74,13 @@ def evaluate(
 
 
 def exemption_of(
-    user_id: str, room: ProtectedRoom, moderation_room: ModerationRoom | None, bot_user_id: str
+    user_id: str,
+    room: ProtectedRoom,
+    moderation_room: ModerationRoom | None,
+    own_users: frozenset[str],
 ) -> Ground | None:
     """Why a user's events are signed whatever the rules say, or None."""
-    if user_id == bot_user_id:
+    if user_id in own_users:
         return Ground.BOT
     if user_id in room.creators:
         return Ground.CREATOR

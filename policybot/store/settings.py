@@ -18,6 +18,7 @@ class Setting(StrEnum):
     SYNC_POSITION = "sync position"
     INSTANCE_ID = "instance ID"
     COMMANDS = "commands"  # JSON, see commands
+    NAMES = "names"  # JSON, see own_names
     CONFIGURATION = "configuration"  # inside maubot: JSON of the last one that could be used
 
 

@@ -130,5 +130,5 @@ def test_rooms_that_cannot_be_protected(broken: dict[tuple[str, str], Any]) -> N
 def test_forms_that_name_us(
     contents: dict[str, Any], forms: tuple[str, ...], standing: PolicyServer | None
 ) -> None:
-    assert forms_naming("example.org", state(**contents)) == forms
+    assert forms_naming(frozenset({"example.org"}), state(**contents)) == forms
     assert standing_server(state(**contents)) == standing

@@ -21,7 +21,9 @@ POLICY = "m.room.policy"
 UNSTABLE = "org.matrix.msc4284.policy"
 CAROL = f"@carol:{NAME}"
 OTHER: JsonObject = {"via": "other.example", "public_keys": {"ed25519": "A" * 43}}
-WANTED = Wanted("Lobby", PolicyServer(NAME, KEY.public_key), BOT)
+FORMER: JsonObject = {**OURS, "via": "old.example"}
+FORMER_OTHER_KEY: JsonObject = {**OTHER_KEY, "via": "old.example"}
+WANTED = Wanted("Lobby", PolicyServer(NAME, KEY.public_key), frozenset({"old.example"}), BOT)
 
 
 def record(
@@ -54,12 +56,17 @@ def record(
         (None, OTHER, Standing.NOTHING),
         ({}, None, Standing.NOTHING),
         (None, None, Standing.NOTHING),
+        (FORMER, None, Standing.FORMER),
+        (FORMER, OURS, Standing.FORMER),
+        (FORMER_OTHER_KEY, None, Standing.OTHER_KEY),
+        ({"via": "old.example"}, None, Standing.UNREADABLE),
+        (None, FORMER, Standing.OLD_TYPE),
     ],
 )
 def test_what_stands(
     stable: JsonObject | None, unstable: JsonObject | None, expected: Standing
 ) -> None:
-    assert standing(state_of(record(stable, unstable)), WANTED.ours) is expected
+    assert standing(state_of(record(stable, unstable)), WANTED.ours, WANTED.former) is expected
 
 
 @pytest.mark.parametrize(
@@ -78,6 +85,8 @@ def test_what_stands(
             record(OTHER, mode=RoomMode.DISABLED, settled=True),
         ),
         (record(OURS, mode=RoomMode.DISABLED), record(OURS, mode=RoomMode.DISABLED)),
+        (record(FORMER), record(FORMER, settled=True)),
+        (record(FORMER, settled=True), record(FORMER, OTHER, settled=True)),
     ],
 )
 def test_what_is_no_news(before: RoomRecord, now: RoomRecord) -> None:
@@ -92,8 +101,37 @@ def test_what_is_no_news(before: RoomRecord, now: RoomRecord) -> None:
         (OTHER_KEY, RoomMode.DRY_RUN, " --dry-run"),
         (OTHER, RoomMode.DRY_RUN, " --dry-run --replace"),
         (OTHER_KEY, RoomMode.UNCLAIMED, ""),
+        (FORMER, RoomMode.UNCLAIMED, ""),
+        (FORMER_OTHER_KEY, RoomMode.DRY_RUN, " --dry-run"),
     ],
 )
 def test_the_command_that_cures(stands: JsonObject, mode: RoomMode, options: str) -> None:
     room = record(stands, mode=mode)
-    assert enable_command(room, WANTED.ours) == f"enable !room:example.org{options}"
+    assert enable_command(room, WANTED) == f"enable !room:example.org{options}"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (OURS, FORMER, "✅ The policy server of “Lobby” is set under old.example, a name that I"),
+        (OTHER, FORMER, "✅ The policy server of “Lobby” is set under old.example, a name that I"),
+        (FORMER, OURS, "✅ The policy server stands in “Lobby” now; its events are checked."),
+        (FORMER, {}, "⚠️ The policy server of “Lobby” was removed by"),
+        (FORMER, OTHER, "⚠️ The policy server of “Lobby” was replaced by other.example by"),
+        (FORMER, OTHER_KEY, "⚠️ The policy server of “Lobby” carries another key than mine"),
+        (FORMER, FORMER_OTHER_KEY, "⚠️ The policy server of “Lobby” carries another key than"),
+    ],
+)
+def test_changes_of_a_room_under_a_former_name(
+    before: JsonObject, now: JsonObject, told: str
+) -> None:
+    notice = policy_change(record(before, settled=True), record(now, settled=True), WANTED)
+    assert str(notice).startswith(told)
+    assert ("!policy migrate" in str(notice)) is (now is FORMER)
+    assert ("old.example" in str(notice)) is (now is FORMER)
+
+
+def test_a_disabled_room_that_is_set_again_under_a_former_name() -> None:
+    before = record({}, mode=RoomMode.DISABLED, settled=True)
+    notice = policy_change(before, record(FORMER, mode=RoomMode.DISABLED), WANTED)
+    assert f"{CAROL} set the policy server in “Lobby” again" in str(notice)

@@ -29,6 +29,7 @@ ROOM = "!room:example.org"
 MODS = "!mods:example.org"
 LIST = "!list:example.org"
 BOT = "@policybot:example.org"
+POLICY_USER = f"@policy:{NAME}"
 ALICE = "@alice:good.example"
 SPAMMER = "@spammer:bad.example"
 CALLER = "caller.example"
@@ -97,7 +98,11 @@ class Reply:
 
     @property
     def signature(self) -> str | None:
-        signatures = self.json.get(NAME, {})
+        return self.signature_of(NAME)
+
+    def signature_of(self, name: str) -> str | None:
+        """The signature under this name."""
+        signatures = self.json.get(name, {})
         return signatures.get(KEY_ID) if isinstance(signatures, dict) else None
 
     @property
@@ -138,6 +143,7 @@ class Scene:
         on_fault: Callable[[str, bool], None] | None = None,
         contact: str | None = None,
         keep_text: bool = True,
+        former: frozenset[str] = frozenset(),
         verdicts: Any = None,
         keys: Any = None,
     ) -> None:
@@ -154,8 +160,9 @@ class Scene:
         self.faults: list[tuple[str, bool]] = []
         self.use_case = SignUseCase(
             name=NAME,
+            former=former,
             signing_key=POLICY_KEY,
-            bot_user_id=BOT,
+            own_users=frozenset((BOT, POLICY_USER)),
             rooms=self.rooms,
             moderation_rooms=self.moderation_rooms,
             rules=self.rules,
@@ -169,7 +176,7 @@ class Scene:
             waits=waits or Waits(keys=DEADLINE_S, sender_key=DEADLINE_S, store=DEADLINE_S),
         )
         self.routes = PolicyRoutes(
-            self.use_case, name=NAME, public_key=POLICY_KEY.public_key, instance_id=INSTANCE
+            self.use_case, public_key=POLICY_KEY.public_key, instance_id=INSTANCE
         )
         self.port: int
         self.session: ClientSession
@@ -224,9 +231,11 @@ def authorization(
     return authorization_header(origin, destination, key_id, key, "POST", path, event)
 
 
-def verifies(reply: Reply, event: JsonObject, version: RoomVersion = V11) -> bool:
-    """Whether the reply has our policy key's signature of the event."""
-    signature = reply.signature
+def verifies(
+    reply: Reply, event: JsonObject, version: RoomVersion = V11, name: str = NAME
+) -> bool:
+    """Whether the reply has our policy key's signature of the event, under this name."""
+    signature = reply.signature_of(name)
     return signature is not None and POLICY_KEY.verify_key.verify(
         signing_bytes(event, version), signature
     )

@@ -15,6 +15,8 @@ from policybot.protocol.room_version import ROOM_VERSIONS
 from .events import rule_event
 
 BOT = "@policybot:example.org"
+POLICY_USER = "@policy:policy.example.org"
+OWN = frozenset({BOT, POLICY_USER})
 SPAMMER = "@spam:evil.org"
 MODS = "!mods:example.org"
 LIST = "!list:example.org"
@@ -103,7 +105,7 @@ NOT_ALWAYS_MEMBERSHIPS: list[Any] = ["invite", "knock", "JOIN", "", None, [], {}
 )
 def test_what_is_always_signed(event: Pdu, expected: bool) -> None:
     assert always_signed(event) is expected
-    verdict = evaluate(event, ROOM, MODERATION_ROOM, BOT, EVERYONE)
+    verdict = evaluate(event, ROOM, MODERATION_ROOM, OWN, EVERYONE)
     if expected:
         assert verdict == Verdict(Outcome.SIGN, Ground.EVENT_TYPE)
     else:
@@ -114,6 +116,7 @@ def test_what_is_always_signed(event: Pdu, expected: bool) -> None:
     ("sender", "ground"),
     [
         (BOT, Ground.BOT),
+        (POLICY_USER, Ground.BOT),
         ("@creator:x", Ground.CREATOR),
         ("@powerful:x", Ground.POWER),
         ("@mod:x", Ground.MODERATOR),
@@ -123,12 +126,12 @@ def test_what_is_always_signed(event: Pdu, expected: bool) -> None:
 @pytest.mark.parametrize("mode", [RoomMode.ENABLED, RoomMode.DRY_RUN])
 def test_exemptions(sender: str, ground: Ground, mode: RoomMode) -> None:
     room = replace(ROOM, mode=mode)
-    assert exemption_of(sender, room, MODERATION_ROOM, BOT) is ground
-    verdict = evaluate(pdu(sender), room, MODERATION_ROOM, BOT, EVERYONE)
+    assert exemption_of(sender, room, MODERATION_ROOM, OWN) is ground
+    verdict = evaluate(pdu(sender), room, MODERATION_ROOM, OWN, EVERYONE)
     assert (verdict.outcome, verdict.ground) == (Outcome.SIGN, ground)
     assert verdict.rule is EVERYONE.decide(sender, (LIST,))  # what it saved him from
     assert verdict.noteworthy
-    verdict = evaluate(pdu(sender), room, MODERATION_ROOM, BOT, rules(SPAMMER))
+    verdict = evaluate(pdu(sender), room, MODERATION_ROOM, OWN, rules(SPAMMER))
     assert verdict == Verdict(Outcome.SIGN, ground, None)
     assert not verdict.noteworthy
 
@@ -137,17 +140,17 @@ def test_exemptions(sender: str, ground: Ground, mode: RoomMode) -> None:
 def test_an_exemption_saves_from_every_rule_about_the_same_name(entity: str) -> None:
     """Rules are compared without regard to case, so exemptions are."""
     for sender in ("@allowed:x", "@Allowed:X"):
-        verdict = evaluate(pdu(sender), ROOM, MODERATION_ROOM, BOT, rules(entity))
+        verdict = evaluate(pdu(sender), ROOM, MODERATION_ROOM, OWN, rules(entity))
         assert (verdict.outcome, verdict.ground) == (Outcome.SIGN, Ground.ALLOWED)
         assert verdict.noteworthy
 
 
 def test_a_moderation_room_open_to_all_exempts_nobody() -> None:
     open_room = replace(MODERATION_ROOM, invite_only=False)
-    verdict = evaluate(pdu("@mod:x"), ROOM, open_room, BOT, EVERYONE)
+    verdict = evaluate(pdu("@mod:x"), ROOM, open_room, OWN, EVERYONE)
     assert (verdict.outcome, verdict.ground) == (Outcome.REFUSE, Ground.RULE)
     both = replace(open_room, allowed=frozenset({"@mod:x"}))
-    assert evaluate(pdu("@mod:x"), ROOM, both, BOT, EVERYONE).ground is Ground.ALLOWED
+    assert evaluate(pdu("@mod:x"), ROOM, both, OWN, EVERYONE).ground is Ground.ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,7 @@ def test_a_moderation_room_open_to_all_exempts_nobody() -> None:
 )
 @pytest.mark.parametrize("event", [pdu(), member("invite"), member("knock")])
 def test_modes(event: Pdu, mode: RoomMode, outcome: Outcome, ground: Ground) -> None:
-    verdict = evaluate(event, replace(ROOM, mode=mode), MODERATION_ROOM, BOT, EVERYONE)
+    verdict = evaluate(event, replace(ROOM, mode=mode), MODERATION_ROOM, OWN, EVERYONE)
     assert (verdict.outcome, verdict.ground) == (outcome, ground)
     judged = mode in (RoomMode.ENABLED, RoomMode.DRY_RUN)
     assert (verdict.rule is not None) is judged
@@ -172,7 +175,7 @@ def test_modes(event: Pdu, mode: RoomMode, outcome: Outcome, ground: Ground) -> 
 def test_the_mode_goes_before_all_else(mode: RoomMode) -> None:
     room = replace(ROOM, mode=mode)
     for event in (pdu(BOT), member("join")):
-        assert evaluate(event, room, None, BOT, EVERYONE).ground.value == mode.value
+        assert evaluate(event, room, None, OWN, EVERYONE).ground.value == mode.value
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def test_the_mode_goes_before_all_else(mode: RoomMode) -> None:
     ],
 )
 def test_rules(entities: list[str], refused: bool) -> None:
-    verdict = evaluate(pdu(), ROOM, MODERATION_ROOM, BOT, rules(*entities))
+    verdict = evaluate(pdu(), ROOM, MODERATION_ROOM, OWN, rules(*entities))
     if refused:
         assert (verdict.outcome, verdict.ground) == (Outcome.REFUSE, Ground.RULE)
         assert verdict.rule is not None and verdict.rule.entity == entities[0]
@@ -202,19 +205,19 @@ def test_takedowns_and_server_rules_refuse(recommendation: str, kind: str) -> No
     store = RuleStore()
     entity = SPAMMER if kind == "user" else "evil.org"
     store.apply(LIST, rule_event(entity, recommendation, kind=kind))
-    assert evaluate(pdu(), ROOM, MODERATION_ROOM, BOT, store).outcome is Outcome.REFUSE
+    assert evaluate(pdu(), ROOM, MODERATION_ROOM, OWN, store).outcome is Outcome.REFUSE
 
 
 def test_allow_rules() -> None:
     store = rules("@*:evil.org")
     store.apply(LIST, rule_event(SPAMMER, "fi.mau.meowlnir.unban"))
-    verdict = evaluate(pdu(), ROOM, MODERATION_ROOM, BOT, store)
+    verdict = evaluate(pdu(), ROOM, MODERATION_ROOM, OWN, store)
     assert (verdict.outcome, verdict.ground) == (Outcome.SIGN, Ground.ALLOW_RULE)
     assert verdict.rule is not None and verdict.rule.entity == SPAMMER
     assert not verdict.noteworthy
     # Somebody exempt anyway: the rule did nothing and the exemption overruled nothing.
     verdict = evaluate(
-        pdu(), replace(ROOM, powerful=frozenset({SPAMMER})), MODERATION_ROOM, BOT, store
+        pdu(), replace(ROOM, powerful=frozenset({SPAMMER})), MODERATION_ROOM, OWN, store
     )
     assert verdict == Verdict(Outcome.SIGN, Ground.POWER, None)
 
@@ -224,10 +227,10 @@ def test_unused_rules_refuse_nobody() -> None:
     rule = store.decide(SPAMMER, (LIST,))
     assert rule is not None
     unused = replace(MODERATION_ROOM, unused=frozenset({rule.key}))
-    assert evaluate(pdu(), ROOM, unused, BOT, store) == Verdict(Outcome.SIGN, Ground.NO_RULE)
+    assert evaluate(pdu(), ROOM, unused, OWN, store) == Verdict(Outcome.SIGN, Ground.NO_RULE)
 
 
 def test_lists_of_other_moderation_rooms_do_not_count() -> None:
     other = replace(MODERATION_ROOM, lists=("!other:example.org",))
-    assert evaluate(pdu(), ROOM, other, BOT, EVERYONE).ground is Ground.NO_RULE
-    assert evaluate(pdu(), ROOM, None, BOT, EVERYONE).ground is Ground.NO_RULE
+    assert evaluate(pdu(), ROOM, other, OWN, EVERYONE).ground is Ground.NO_RULE
+    assert evaluate(pdu(), ROOM, None, OWN, EVERYONE).ground is Ground.NO_RULE

@@ -19,6 +19,7 @@ from .farewell import say_farewell
 from .handlers import StoredVerdicts, command_handlers
 from .list_changes import ListChanges
 from .list_editor import ListEditor
+from .migrate_command import MigrateCommand
 from .moderation_rooms import ModerationRooms, ModerationRoomSettings, ModerationRoomTable
 from .notices import Notices
 from .policy_lists import PolicyLists
@@ -206,6 +207,7 @@ class Chat:
             command_handlers(
                 client,
                 room_commands,
+                MigrateCommand(client, protection, self.protected_rooms, bot_user_id=bot_user_id),
                 self.protected_rooms,
                 self.moderation_rooms,
                 self.lists,

@@ -55,6 +55,20 @@ _FORMS = (
         changes=True,
     ),
     CommandForm(
+        name="migrate",
+        usage="migrate [room…] [--unchecked]",
+        summary="move rooms from a former name of the policy server to the one of now",
+        details=(
+            "After a change of policy_server.name. All rooms of this moderation room that name me "
+            "by a former name, or the ones you give, are moved one by one, each in the mode that "
+            "it has. I check first what `enable` checks. A room that cannot be moved stays as it "
+            "is, and I answer under the former name. --unchecked as for `enable`."
+        ),
+        most=50,
+        flags=frozenset({"unchecked"}),
+        changes=True,
+    ),
+    CommandForm(
         name="status",
         usage="status [room]",
         summary="rooms, lists and how they are doing",

@@ -10,6 +10,7 @@ from .exemptions import Exemptions
 from .list_commands import ListCommands
 from .list_editor import ListEditor
 from .match_command import MatchCommand
+from .migrate_command import MigrateCommand
 from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
 from .protected_rooms import ProtectedRooms
@@ -28,6 +29,7 @@ class StoredVerdicts(RefusalCounts, VerdictLog, Protocol):
 def command_handlers(
     client: MatrixClient,
     room_commands: RoomCommands,
+    migrate_command: MigrateCommand,
     protected_rooms: ProtectedRooms,
     moderation_rooms: ModerationRooms,
     lists: PolicyLists,
@@ -62,6 +64,7 @@ def command_handlers(
     return {
         "enable": room_commands.enable,
         "disable": room_commands.disable,
+        "migrate": migrate_command.migrate,
         "status": status.status,
         "watch": list_commands.watch,
         "unwatch": list_commands.unwatch,

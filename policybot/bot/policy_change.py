@@ -136,11 +136,9 @@ def _confirmed(state: RoomState, wanted: Wanted, record: RoomRecord, *, again: b
 
 def _named_formerly(state: RoomState, wanted: Wanted) -> Reply:
     server = parse_policy_event(_content(state, POLICY_EVENT))
-    reply = Reply.done("The policy server of ").name(wanted.name).text(" is set under ")
-    reply.code(server.via if server is not None else "").text(
-        ", a name that I had. It was set by "
-    )
-    reply.code(_sender(state, POLICY_EVENT)).text(". I answer under it. To set the name of now: ")
+    reply = Reply.done().code(_sender(state, POLICY_EVENT)).text(" set the policy server of ")
+    reply.name(wanted.name).text(" to ").code(server.via if server is not None else "")
+    reply.text(", a former name of mine. I answer there all the same. To set the name of now: ")
     return reply.command("migrate")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .client import HomeserverAway, MatrixClient, Refused, TokenRejected
 from .commands import Commands
 from .errors import CommandError
+from .former_names import tell_former_names
 from .list_editor import ListEditor
 from .moderation_rooms import ModerationRooms
 from .notices import Notices
@@ -123,6 +124,7 @@ class RoomCare:
             await answered.wait()
         await self._unfinished.settle()
         self._survey.tell_faults()
+        tell_former_names(self._protected_rooms, self._notices, self._moderation_rooms.ids())
 
     def _is_other(self, room_id: str) -> bool:
         """Whether this is neither a moderation or reports room, nor a list, nor protected."""

@@ -11,6 +11,7 @@ from .client import MatrixClient
 from .command import Command
 from .errors import CommandError
 from .exemptions import Exemptions, exemption_lines
+from .former_names import former_name, former_names_line
 from .list_lines import list_lines
 from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
@@ -94,6 +95,9 @@ class StatusCommand:
         for record in self._rooms.unclaimed():
             reply.item().name(self._rooms.name(record.room_id))
             reply.text(" names me, but is not enabled: everything is signed")
+        former = former_names_line(self._rooms, moderation_room)
+        if former is not None:
+            reply.line().add(former)
         reply.line().add(list_lines(self._lists, self._moderation_rooms, moderation_room))
         return reply.add(exemption_lines(self._exemptions, moderation_room))
 
@@ -155,6 +159,8 @@ class StatusCommand:
             policy = room.policy
             if policy is not None:
                 reply.item().text("names ").code(policy.via)
+                if former_name(self._rooms, record) is not None:
+                    reply.text(", a former name of mine")
                 reply.text(", key right" if self._rooms.is_ours(policy) else ", another key")
             if room.unstable_policy is not None:
                 reply.item().text("a leftover ").code("org.matrix.msc4284.policy")

@@ -113,8 +113,8 @@ def test_the_command_that_cures(stands: JsonObject, mode: RoomMode, options: str
 @pytest.mark.parametrize(
     ("before", "now", "told"),
     [
-        (OURS, FORMER, "✅ The policy server of “Lobby” is set under old.example, a name that I"),
-        (OTHER, FORMER, "✅ The policy server of “Lobby” is set under old.example, a name that I"),
+        (OURS, FORMER, f"✅ {CAROL} set the policy server of “Lobby” to old.example, a former"),
+        (OTHER, FORMER, f"✅ {CAROL} set the policy server of “Lobby” to old.example, a former"),
         (FORMER, OURS, "✅ The policy server stands in “Lobby” now; its events are checked."),
         (FORMER, {}, "⚠️ The policy server of “Lobby” was removed by"),
         (FORMER, OTHER, "⚠️ The policy server of “Lobby” was replaced by other.example by"),

@@ -60,7 +60,8 @@ class App:
     ``client`` talks to the homeserver, ``database`` is open and has the tables. After `load` the
     endpoint can answer; `start` begins what it needs; `connect` begins the chat side once the
     client is logged in; `stop` ends all of it. ``clock`` gives milliseconds since 1970. ``served``
-    is a sentence for `status` on where the endpoint listens.
+    is a sentence for `status` on where the endpoint listens, and ``listener_faults`` gives what is
+    wrong there.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class App:
         self._clock = clock
         self._pace = pace or Pace()
         self.served = ""
+        self.listener_faults: Callable[[], list[str]] = list
         self._account = account
         self._client = client
         self._settings = Settings(database)
@@ -295,7 +297,7 @@ class App:
             await self._chat.farewell()
 
     def _condition(self) -> Condition:
-        faults = []
+        faults = self.listener_faults()
         if self._verdicts.failing:
             faults.append(
                 f"The database cannot be written; {self._verdicts.waiting_count:,} verdicts wait "

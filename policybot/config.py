@@ -5,14 +5,15 @@ by its dotted path and says what to write instead; the value of a secret is neve
 """
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from . import config_value
-from .config_source import Kind, override, read_yaml, suggest
+from .config_section import Section
+from .config_source import Kind, override, read_yaml
 from .config_value import ConfigError, choice, duration, integer, line, list_of
 
 __all__ = [
@@ -27,11 +28,10 @@ __all__ = [
     "PolicyServerConfig",
     "ReportsConfig",
     "StandaloneConfig",
+    "TlsConfig",
     "load_config",
     "parse_config",
 ]
-
-T = TypeVar("T")
 
 
 class OnFailure(StrEnum):
@@ -73,11 +73,20 @@ class ReportsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """PEM files: the certificate with those between it and its authority, and the key to it."""
+
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class ListenConfig:
-    """Where the endpoint listens; port 0 = any free one."""
+    """Where the endpoint listens; port 0 = any free one, ``tls`` None = plain HTTP."""
 
     host: str
     port: int
+    tls: TlsConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +149,8 @@ _KEYS: Mapping[str, Kind] = {
     "reports.keep_text": Kind.TEXT,
     "listen.host": Kind.TEXT,
     "listen.port": Kind.NUMBER,
+    "listen.tls.certificate": Kind.TEXT,
+    "listen.tls.key": Kind.TEXT,
     "federation.allow_networks": Kind.LIST,
     "standalone.homeserver.url": Kind.TEXT,
     "standalone.homeserver.user_id": Kind.TEXT,
@@ -151,38 +162,6 @@ _KEYS: Mapping[str, Kind] = {
 _MODERATION_ROOM_KEYS = ("room", "reports", "lists", "command_power_level")
 
 
-class _Section:
-    """A mapping of the file with its path; unknown keys are refused at once."""
-
-    def __init__(self, value: Any, path: str, known: Iterable[str]) -> None:
-        names = sorted(known)
-        if value is None:
-            value = {}
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{path or 'configuration'}: write keys with values below it.")
-        for key in value:
-            if key not in names:
-                raise ConfigError(f"{_join(path, key)}: unknown key; {suggest(str(key), names)}")
-        self._value = value
-        self._path = path
-
-    def required(self, key: str, parse: Callable[[Any, str], T]) -> T:
-        path = _join(self._path, key)
-        if key not in self._value:
-            raise ConfigError(f"{path}: missing; add it (config.sample.yaml shows how).")
-        return parse(self._value[key], path)
-
-    def optional(self, key: str, parse: Callable[[Any, str], T], default: T) -> T:
-        return self.required(key, parse) if key in self._value else default
-
-    def nullable(self, key: str, parse: Callable[[Any, str], T]) -> T | None:
-        return None if self._value.get(key) is None else self.required(key, parse)
-
-
-def _join(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)
-
-
 def _children(path: str) -> set[str]:
     """The names of the keys directly below a section."""
     start = f"{path}." if path else ""
@@ -192,7 +171,7 @@ def _children(path: str) -> set[str]:
 def _moderation_room(value: Any, path: str) -> ModerationRoomConfig:
     if not isinstance(value, Mapping):
         value = {"room": value}
-    section = _Section(value, path, _MODERATION_ROOM_KEYS)
+    section = Section(value, path, _MODERATION_ROOM_KEYS)
     return ModerationRoomConfig(
         room=section.required("room", config_value.room),
         reports=section.nullable("reports", config_value.room),
@@ -216,7 +195,7 @@ def _moderation_rooms(value: Any, path: str) -> tuple[ModerationRoomConfig, ...]
 
 
 def _policy_server(value: Any, path: str) -> PolicyServerConfig:
-    section = _Section(value, path, _children(path))
+    section = Section(value, path, _children(path))
     return PolicyServerConfig(
         name=section.required("name", config_value.server_name),
         public_url=section.nullable("public_url", config_value.http_url),
@@ -232,7 +211,7 @@ def _on_failure(value: Any, path: str) -> OnFailure:
 
 
 def _reports(value: Any, path: str) -> ReportsConfig:
-    section = _Section(value, path, _children(path))
+    section = Section(value, path, _children(path))
     return ReportsConfig(
         first_delay_ms=section.optional("first_delay", duration, 2_000),
         interval_ms=section.optional("interval", duration, 30_000),
@@ -245,20 +224,32 @@ def _listen(value: Any, path: str, *, standalone: bool) -> ListenConfig | None:
         if standalone:
             raise ConfigError(f"{path}: write host and port; only inside maubot it may be null.")
         return None
-    section = _Section(value, path, _children(path))
+    section = Section(value, path, _children(path))
     return ListenConfig(
         host=section.optional("host", line, "127.0.0.1"),
         port=section.optional("port", integer(0, 65_535), 8090),
+        tls=section.optional("tls", _tls, None),
     )
 
 
+def _tls(value: Any, path: str) -> TlsConfig | None:
+    section = Section(value, path, _children(path))
+    certificate, key = section.nullable("certificate", line), section.nullable("key", line)
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        missing = "certificate" if certificate is None else "key"
+        raise ConfigError(f"{path}.{missing}: missing; TLS needs both, certificate and key.")
+    return TlsConfig(certificate, key)
+
+
 def _federation(value: Any, path: str) -> FederationConfig:
-    section = _Section(value, path, _children(path))
+    section = Section(value, path, _children(path))
     return FederationConfig(section.optional("allow_networks", list_of(config_value.network), ()))
 
 
 def _homeserver(value: Any, path: str) -> HomeserverConfig:
-    section = _Section(value, path, _children(path))
+    section = Section(value, path, _children(path))
     return HomeserverConfig(
         url=section.required("url", config_value.http_url),
         user_id=section.required("user_id", config_value.user_id),
@@ -268,12 +259,12 @@ def _homeserver(value: Any, path: str) -> HomeserverConfig:
 
 
 def _logging(value: Any, path: str) -> LoggingConfig:
-    section = _Section(value, path, _children(path))
+    section = Section(value, path, _children(path))
     return LoggingConfig(section.optional("level", config_value.level, "INFO"))
 
 
 def _standalone(value: Any, path: str) -> StandaloneConfig:
-    section = _Section(value, path, _children(path))
+    section = Section(value, path, _children(path))
     return StandaloneConfig(
         homeserver=section.required("homeserver", _homeserver),
         database=section.optional("database", config_value.database, "sqlite:policybot.db"),
@@ -290,7 +281,7 @@ def parse_config(mapping: Mapping[str, Any], *, standalone: bool = True) -> Conf
     Raises:
         ConfigError: the first thing that is wrong.
     """
-    section = _Section(mapping, "", _children(""))
+    section = Section(mapping, "", _children(""))
     return Config(
         moderation_rooms=section.required("moderation_rooms", _moderation_rooms),
         command_prefix=section.optional("command_prefix", config_value.command_prefix, "!policy"),

@@ -10,6 +10,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,9 @@ from .bot.client import HomeserverAway, MatrixClient, Refused, TokenRejected
 from .bot.sync import SYNC_FILTER, SyncBatch, parse_sync
 from .config import Config, ConfigError, ListenConfig, parse_config
 from .endpoint.gate import Gate
-from .endpoint.listener import AddressUnusable, Listener
+from .endpoint.listener import Listener
 from .endpoint.paths import POLICY_PATHS
+from .listening import change_certificate, open_listener
 from .store.settings import Setting, Settings
 
 MOST_WAITING = 1_000
@@ -142,17 +144,22 @@ class Host:
         """
         check_config(config, self._account)
         before = self._config
-        moved = before is None or before.listen != config.listen
+        moved = before is None or _address(before.listen) != _address(config.listen)
         opened = self._listener
         try:
             async with self._gate.closed():
                 if moved:
                     opened = await self._open(config.listen)
+                else:
+                    await self._show_certificate(config.listen)
                 await self._end()
                 try:
                     await self._begin(config, opened)
                 except BaseException:
                     if before is not None:
+                        if not moved:
+                            with suppress(StartFailed):
+                                await self._show_certificate(before.listen)
                         await self._begin(before, self._listener)
                     raise
         except BaseException:
@@ -168,14 +175,11 @@ class Host:
         log.info(self._app.served)
 
     async def _open(self, listen: ListenConfig | None) -> Listener | None:
-        if listen is None:
-            return None
-        listener = Listener(self._gate, listen.host, listen.port)
-        try:
-            await listener.start()
-        except AddressUnusable as error:
-            raise StartFailed(str(error)) from error
-        return listener
+        return None if listen is None else await open_listener(self._gate, listen)
+
+    async def _show_certificate(self, listen: ListenConfig | None) -> None:
+        if self._listener is not None and listen is not None:
+            await change_certificate(self._listener, listen)
 
     async def _close(self) -> None:
         if self._listener is not None:
@@ -205,6 +209,7 @@ class Host:
         if listener is None:
             app.served = f"The endpoint is served by maubot. {self._web_app.rule}"
         else:
+            app.listener_faults = listener.faults
             paths = ", ".join(POLICY_PATHS)
             app.served = (
                 f"The endpoint has a listener of its own. The reverse proxy of {name} sends, as "
@@ -304,3 +309,7 @@ class Host:
                 "into the client in maubot, then stop and start this instance. Until then the "
                 "endpoint answers, and nothing else works."
             )
+
+
+def _address(listen: ListenConfig | None) -> tuple[str, int] | None:
+    return None if listen is None else (listen.host, listen.port)

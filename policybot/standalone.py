@@ -16,7 +16,7 @@ from .app import App
 from .bot.client import MatrixClient, TokenRejected, open_api
 from .bot.sync import SyncLoop
 from .config import Config, HomeserverConfig, ListenConfig
-from .endpoint.listener import AddressUnusable, Listener
+from .listening import open_listener
 from .login import TOKEN_REJECTED, log_in
 from .store.database import DatabaseUnusable, close_database, open_database
 from .store.failure import passes
@@ -143,13 +143,10 @@ async def _listening(app: App, listen: ListenConfig) -> AsyncIterator[None]:
     """Serve the endpoint; at the end no new requests, and those under way are answered.
 
     Raises:
-        StartFailed: the address cannot be listened on.
+        StartFailed: the address or the certificate cannot be used.
     """
-    listener = Listener(app.routes, listen.host, listen.port)
-    try:
-        await listener.start()
-    except AddressUnusable as error:
-        raise StartFailed(str(error)) from error
+    listener = await open_listener(app.routes, listen)
+    app.listener_faults = listener.faults
     try:
         yield
     finally:

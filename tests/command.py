@@ -59,7 +59,7 @@ async def running(
     process = ChildProcess("policybot")
     await process.start((*command, "run", "-c", str(file)), child_environment({}))
     try:
-        line = await process.wait_for_line("Listening on http://", DEADLINE_S)
+        line = await process.wait_for_line("Listening on http", DEADLINE_S)
         yield process, line.rsplit(" ", 1)[1]
     finally:
         await process.kill()

@@ -16,6 +16,7 @@ from policybot.config import (
     ConfigError,
     ListenConfig,
     OnFailure,
+    TlsConfig,
     load_config,
     parse_config,
 )
@@ -127,6 +128,9 @@ def test_defaults() -> None:
         ("reports.keep_text", "36h", "keep_text_ms=129600000"),
         ("listen.port", 0, "port=0"),
         ("listen", {"host": "::1", "port": 65535}, "port=65535"),
+        ("listen.tls", None, "tls=None"),
+        ("listen.tls", {"certificate": None, "key": None}, "tls=None"),
+        ("listen.tls", {"certificate": "a.pem", "key": "b"}, "certificate='a.pem', key='b'"),
         ("reports", None, "interval_ms=30000"),
         ("federation.allow_networks", ["10.0.0.0/8", "fd00::/8"], "fd00::/8"),
         ("federation.allow_networks", ["127.0.0.1"], "127.0.0.1/32"),
@@ -202,6 +206,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("listen.port", -1, "0 to 65535"),
     ("listen.port", "8090", "0 to 65535"),
     ("listen.port", 8090.0, "0 to 65535"),
+    ("listen.tls", "/cert.pem", "keys"),
+    ("listen.tls", {"certificate": "/cert.pem"}, "tls.key: missing"),
+    ("listen.tls", {"key": "/key.pem", "certificate": None}, "tls.certificate: missing"),
+    ("listen.tls", {"key": "/key.pem", "certificate": 5}, "quotes"),
     ("federation", 5, "keys"),
     ("federation.allow_networks", "10.0.0.0/8", "list"),
     ("federation.allow_networks", ["10.0.0.1/8"], "host bits"),
@@ -423,6 +431,8 @@ def test_the_environment_beats_the_file(tmp_path: Path) -> None:
         "POLICYBOT_POLICY_SERVER__PUBLIC_URL": "",
         "POLICYBOT_REPORTS__KEEP_TEXT": "0",
         "POLICYBOT_LISTEN__PORT": "0",
+        "POLICYBOT_LISTEN__TLS__CERTIFICATE": "/cert.pem",
+        "POLICYBOT_LISTEN__TLS__KEY": "/key.pem",
         "POLICYBOT_FEDERATION__ALLOW_NETWORKS": "10.0.0.0/8 127.0.0.0/8",
         "POLICYBOT_STANDALONE__HOMESERVER__PASSWORD": " null: {@#! ",
         "POLICYBOT_MODERATION_ROOMS": '[{room: "#a:b", lists: ["#c:d"]}]',
@@ -434,7 +444,7 @@ def test_the_environment_beats_the_file(tmp_path: Path) -> None:
     assert config.policy_server.contact == "#help:example.org"
     assert config.policy_server.public_url is None
     assert config.reports.keep_text_ms == 0
-    assert config.listen == ListenConfig("::1", 0)
+    assert config.listen == ListenConfig("::1", 0, TlsConfig("/cert.pem", "/key.pem"))
     assert config.federation.allow_networks[1] == ipaddress.ip_network("127.0.0.0/8")
     assert config.standalone is not None
     assert config.standalone.homeserver.password == " null: {@#! "

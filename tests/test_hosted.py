@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,10 @@ from policybot.hosted import MOST_WAITING, Host, WebApp
 from policybot.store.database import close_database, open_database
 
 from .command import BOT
+from .federation.authority import Authority
+from .federation.conftest import authority
+
+__all__ = ["authority"]
 
 NOBODY_THERE = "http://127.0.0.1:1"
 DEADLINE_S = 20.0
@@ -65,19 +70,21 @@ async def hosting(database: Database, around: Surroundings) -> AsyncIterator[Hos
     assert asyncio.all_tasks() == before
 
 
-def config(port: int | None, **sections: Any) -> dict[str, Any]:
+def config(port: int | None, *, tls: Any = None, **sections: Any) -> dict[str, Any]:
     return {
         "moderation_rooms": ["!mods:example.org"],
         "policy_server": {"name": "example.org"},
-        "listen": None if port is None else {"host": LOOPBACK, "port": port},
+        "listen": None if port is None else {"host": LOOPBACK, "port": port, "tls": tls},
         **sections,
     }
 
 
-async def listens(port: int) -> bool:
+async def listens(port: int, tls: ssl.SSLContext | None = None) -> bool:
+    scheme = "http" if tls is None else "https"
     try:
         async with ClientSession() as session:
-            async with session.get(f"http://{LOOPBACK}:{port}{HEALTH}") as response:
+            url = f"{scheme}://{LOOPBACK}:{port}{HEALTH}"
+            async with session.get(url, ssl=tls or True) as response:
                 return response.status == 200
     except (ClientError, OSError):
         return False
@@ -96,6 +103,34 @@ async def test_the_endpoint_moves_with_the_configuration(database: Database) -> 
         await host.configure(config(one))
         assert await listens(one) and not around.serves()
     assert not await listens(one)
+
+
+async def test_a_certificate_comes_and_goes_with_the_configuration(
+    database: Database, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    (port,) = free_ports(1)
+    file = str(authority.server_file(LOOPBACK))
+    files = {"certificate": file, "key": file}
+    tls = authority.client_context()
+    async with hosting(database, Surroundings()) as host:
+        await host.configure(config(port))
+        assert await listens(port)
+        await host.configure(config(port, tls=files))
+        assert await listens(port, tls) and not await listens(port)
+        await host.configure(config(port, tls={**files, "key": "/no/such.pem"}))
+        assert "listen.tls.key: /no/such.pem cannot be read" in caplog.text
+        assert await listens(port, tls)
+        await host.configure(config(port))
+        assert await listens(port) and not await listens(port, tls)
+
+        # What cannot be begun with does not change the certificate either.
+        await database.execute("ALTER TABLE protected_room RENAME TO lost")
+        await host.configure(config(port, tls=files))
+        assert not await listens(port, tls)
+        await database.execute("ALTER TABLE lost RENAME TO protected_room")
+        async with asyncio.timeout(DEADLINE_S):
+            while not await listens(port, tls):
+                pass
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ PACKAGE = Path(policybot.__file__).parent
 
 PURE = ("protocol", "policy")
 PARTS = ("federation", "endpoint", "bot", "store")
-ENTRIES = ("standalone", "login", "check", "init", "move", "cli", "hosted", "plugin")
+ENTRIES = ("standalone", "login", "listening", "check", "init", "move", "cli", "hosted", "plugin")
 """What runs the application, in one way or another."""
 
-CONFIG = ("config", "config_source", "config_value")
+CONFIG = ("config", "config_section", "config_source", "config_value")
 
 ALLOWED = {
     "protocol": {"protocol"},
@@ -31,7 +31,7 @@ ALLOWED = {
     "app": {"account", "app", "room_checks", "own_faults", "config", *PARTS, *PURE},
     "room_checks": {"bot", "federation"},
     "own_faults": {"bot"},
-    **dict.fromkeys(ENTRIES, {"account", "app", "login", *CONFIG, *PARTS, *PURE}),
+    **dict.fromkeys(ENTRIES, {"account", "app", "login", "listening", *CONFIG, *PARTS, *PURE}),
     "plugin": {"account", "hosted", *PARTS, *PURE},
     "cli": {"standalone", "check", "init", "move", "demo", "config", "protocol"},
     # The demonstration is a user of the command, and of the words of the protocol.

@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import sys
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,11 +27,13 @@ from policybot.store.settings import Setting, Settings
 
 from .bot.conftest import homeserver
 from .bot.fake_homeserver import FakeHomeserver, Fault
-from .command import BOT, DEADLINE_S, Ended, policybot, running, terminated, write_config
+from .command import BOT, COMMAND, DEADLINE_S, Ended, policybot, running, terminated, write_config
+from .federation.authority import Authority
+from .federation.conftest import authority
 from .postgres import Postgres
 from .store.samples import eventually
 
-__all__ = ["homeserver"]
+__all__ = ["authority", "homeserver"]
 
 NOBODY_THERE = "http://127.0.0.1:1"
 VERBOSE = {"logging": {"level": "INFO"}}
@@ -113,15 +116,54 @@ async def test_a_request_that_never_ends_does_not_keep_it(tmp_path: Path) -> Non
         writer.close()
 
 
-@pytest.mark.parametrize("without", ["uvloop", "orjson", "httptools", "asyncpg"])
-async def test_it_runs_without_the_optional_libraries(tmp_path: Path, without: str) -> None:
+def command_without(library: str) -> tuple[str, ...]:
     code = (
-        f"import sys; sys.modules['{without}'] = None; "
+        f"import sys; sys.modules['{library}'] = None; "
         "from policybot.cli import main; sys.exit(main())"
     )
-    file = write_config(tmp_path, {"url": NOBODY_THERE, "access_token": "t"}, standalone=VERBOSE)
-    command = (sys.executable, "-W", "error", "-c", code)
+    return (sys.executable, "-W", "error", "-c", code)
+
+
+@pytest.mark.parametrize("without", [None, "httptools"])
+async def test_it_speaks_tls_by_itself(
+    tmp_path: Path, authority: Authority, without: str | None
+) -> None:
+    certificate = authority.server_file("127.0.0.1", until=datetime.now(UTC) + timedelta(99))
+    file = write_config(
+        tmp_path,
+        {"url": NOBODY_THERE, "access_token": "t"},
+        standalone=VERBOSE,
+        listen={"tls": {"certificate": str(certificate), "key": str(certificate)}},
+    )
+    command = COMMAND if without is None else command_without(without)
     async with running(file, command=command) as (process, url):
+        assert url.startswith("https://")
+        connector = aiohttp.TCPConnector(ssl=authority.client_context())
+        async with aiohttp.ClientSession(url, connector=connector) as session:
+            async with session.get(HEALTH) as response:
+                assert (response.status, await response.text()) == (200, "ok")
+        assert await terminated(process) == 0
+
+
+@pytest.mark.parametrize("key", ["certificate", "key"])
+async def test_a_certificate_that_is_not_there(
+    tmp_path: Path, authority: Authority, key: str
+) -> None:
+    good = str(authority.server_file("127.0.0.1"))
+    write_config(
+        tmp_path,
+        {"url": NOBODY_THERE, "access_token": "t"},
+        listen={"tls": {"certificate": good, "key": good, key: "/no/such.pem"}},
+    )
+    assert (await refusal(tmp_path)).startswith(
+        f"listen.tls.{key}: /no/such.pem cannot be read (No such file or directory)."
+    )
+
+
+@pytest.mark.parametrize("without", ["uvloop", "orjson", "httptools", "asyncpg"])
+async def test_it_runs_without_the_optional_libraries(tmp_path: Path, without: str) -> None:
+    file = write_config(tmp_path, {"url": NOBODY_THERE, "access_token": "t"}, standalone=VERBOSE)
+    async with running(file, command=command_without(without)) as (process, url):
         async with aiohttp.ClientSession(url) as session, session.get(HEALTH) as response:
             assert response.status == 200
         # A stranger can send any number of such requests; the log does not grow by them.

@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The caller sends no more; True keeps the connection open for an answer."""
         self._closing = True
-        return self.task is not None
+        return self.task is not None and self._transport.can_write_eof()  # never with TLS
 
     def pause_writing(self) -> None:
         """The caller takes his answers too slowly."""
@@ -268,7 +268,8 @@ class Connection(asyncio.Protocol):
     def _end(self) -> None:
         if self._deaf and not self._transport.is_closing():
             # Closed with bytes unread, the connection would be reset and the answer lost.
-            self._transport.write_eof()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
             self._transport.resume_reading()
             self._set_deadline()
         else:

@@ -7,6 +7,7 @@ from heapq import nsmallest
 
 from .connection import Connection, Patience
 from .exchange import SHUTDOWN_S, Endpoint
+from .handshake import Handshakes
 
 _MADE_ROOM = 64
 """So many idle connections end at once when there are too many: looking for them costs time."""
@@ -40,6 +41,7 @@ class HttpServer:
         self._empty = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._looking: asyncio.Task[None] | None = None
+        self.handshakes = Handshakes(lambda: Connection(self))
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Open the listener; the address it has.
@@ -48,7 +50,7 @@ class HttpServer:
             OSError: the address is in use or not ours.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), host, port, backlog=1024)
+        self._server = await loop.create_server(self.handshakes.protocol, host, port, backlog=1024)
         self._looking = asyncio.create_task(self._look(), name="connections")
         address = self._server.sockets[0].getsockname()
         return address[0], address[1]
@@ -58,6 +60,7 @@ class HttpServer:
         if self._server is None or self._looking is None:
             return
         self._server.close()
+        await self.handshakes.stop()
         for connection in tuple(self._connections):
             connection.close_soon()
         with suppress(TimeoutError):

@@ -19,6 +19,7 @@ from .exchange import (
     Endpoint,
     Request,
 )
+from .handshake import Handshakes
 
 REQUEST_S = 10.0
 IDLE_S = 75.0  # a reverse proxy keeps its connections for about a minute
@@ -91,6 +92,12 @@ class WebServer:
             handle_signals=False,
             shutdown_timeout=shutdown_s,
         )
+        self._server: asyncio.Server | None = None
+        self.handshakes = Handshakes(self._protocol)
+
+    def _protocol(self) -> asyncio.Protocol:
+        assert self._runner.server is not None
+        return self._runner.server()
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Open the listener; the address it has.
@@ -100,16 +107,24 @@ class WebServer:
         """
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host, port, backlog=1024).start()
+            self._server = await asyncio.get_running_loop().create_server(
+                self.handshakes.protocol, host, port, backlog=1024
+            )
         except OSError:
             await self._runner.cleanup()
             raise
-        address = self._runner.addresses[0]
+        address = self._server.sockets[0].getsockname()
         return address[0], address[1]
 
     async def stop(self) -> None:
         """Close the listener after the requests under way."""
+        if self._server is None:
+            return
+        self._server.close()
+        await self.handshakes.stop()
         await self._runner.cleanup()
+        await self._server.wait_closed()
+        self._server = None
 
 
 async def _read_in_time(request: web.Request, request_s: float) -> bytes:

@@ -13,7 +13,7 @@ from policybot.endpoint.listener import Listener, Server, server_for
 
 from .scene import Scene
 
-ON_BOTH_LOOPS = "test_connection.py"
+ON_BOTH_LOOPS = ("test_connection.py", "test_handshake.py")
 """The transports of the two loops differ in what they take amiss."""
 
 Open = Callable[..., Awaitable[Scene]]
@@ -22,7 +22,7 @@ Open = Callable[..., Awaitable[Scene]]
 def pytest_asyncio_loop_factories(
     item: pytest.Item,
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]] | None:
-    if item.path.name != ON_BOTH_LOOPS:
+    if item.path.name not in ON_BOTH_LOOPS:
         return {"asyncio": asyncio.new_event_loop}
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 

@@ -34,12 +34,13 @@ class Authority:
         context.load_cert_chain(self.server_file(*names))
         return context
 
-    def server_file(self, *names: str) -> Path:
-        """A PEM file with key and certificate for these DNS names and IP addresses."""
+    def server_file(self, *names: str, until: datetime.datetime | None = None) -> Path:
+        """A PEM file with key and certificate for these DNS names and IP addresses; ``until`` None
+        is tomorrow."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
         certificate = (
-            _builder(subject, self._name, key)
+            _builder(subject, self._name, key, until)
             .add_extension(
                 x509.SubjectAlternativeName([_general_name(name) for name in names]),
                 critical=False,
@@ -66,7 +67,10 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    until: datetime.datetime | None = None,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -75,6 +79,6 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(min(now, until or now) - datetime.timedelta(days=1))
+        .not_valid_after(until or now + datetime.timedelta(days=1))
     )

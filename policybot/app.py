@@ -14,13 +14,12 @@ from mautrix.util.async_db import Database
 
 from . import __version__
 from .account import Account, check_config, configured_key, own_users
-from .bot.chat import Chat, ChatSettings, Pace, Shared, Tables
+from .bot.chat import Chat, Pace, Shared
 from .bot.client import MatrixClient, TokenRejected
-from .bot.moderation_rooms import ModerationRoomSettings
 from .bot.reply import Reply
-from .bot.reports import ReportTimes
 from .bot.status import Condition
 from .bot.sync import SyncBatch
+from .chat_parts import chat_settings, chat_tables
 from .config import Config
 from .endpoint.routes import PolicyRoutes
 from .endpoint.sign import FailureAnswer, SignUseCase
@@ -32,17 +31,10 @@ from .federation.reach import Reach
 from .own_faults import OwnFaults
 from .policy.rule_store import RuleStore
 from .protocol.policy_event import PolicyServer
-from .protocol.signing import SigningKey
 from .room_checks import EndpointProbe, NotaryKeys
-from .store.commands import CommandTable
-from .store.exemptions import ExemptionTable
 from .store.own_names import OwnNames
-from .store.report_cursor import ReportCursorTable
-from .store.rooms import ModerationRoomTable, RoomTable
-from .store.rules import RuleTable
 from .store.server_keys import ServerKeyTable
 from .store.settings import Setting, Settings
-from .store.subscriptions import SubscriptionTable
 from .store.transaction import settle
 from .store.verdicts import VerdictStore
 
@@ -91,9 +83,8 @@ class App:
         self._verdicts = VerdictStore(
             database, clock=clock, keep_text_ms=config.reports.keep_text_ms
         )
-        name = config.policy_server.name
         self._http = HttpClient()
-        self._notary = Notary(account.homeserver_url, name, self._http)
+        self._notary = Notary(account.homeserver_url, account.server, self._http)
         self._reach = Reach.guarded(config.federation.allow_networks, clock)
         self._direct = DirectKeys(self._reach)
         self._keys = KeyRing(self._notary, ServerKeyTable(database), clock, self._direct)
@@ -108,7 +99,7 @@ class App:
         """
         check_config(self._config, self._account)
         name = self._config.policy_server.name
-        signing_key = configured_key(self._config) or await self._stored_key()
+        signing_key = configured_key(self._config) or await self._settings.signing_key()
         instance_id = await self._settings.instance_id()
         self._public_key = signing_key.public_key
         ours = PolicyServer(name, self._public_key)
@@ -140,47 +131,12 @@ class App:
             self._use_case, public_key=ours.public_key, instance_id=instance_id
         )
 
-    async def _stored_key(self) -> SigningKey:
-        stored = await self._settings.get(Setting.SIGNING_KEY)
-        if stored is None:
-            stored = await self._settings.get_or_set(
-                Setting.SIGNING_KEY, SigningKey.generate().seed
-            )
-        return SigningKey.from_base64(stored)
-
     def _chat_side(self, ours: PolicyServer, former: frozenset[str], instance_id: str) -> Chat:
-        config, server, reports = self._config, self._config.policy_server, self._config.reports
-        settings = ChatSettings(
-            bot_user_id=self._account.user_id,
-            prefix=config.command_prefix,
-            ours=ours,
-            former=former,
-            moderation_rooms=[
-                ModerationRoomSettings(
-                    room=room.room,
-                    reports=room.reports,
-                    lists=room.lists,
-                    command_power_level=room.command_power_level,
-                )
-                for room in config.moderation_rooms
-            ],
-            report_times=ReportTimes(reports.first_delay_ms / 1000, reports.interval_ms / 1000),
-            keep_text_ms=reports.keep_text_ms,
-        )
-        tables = Tables(
-            moderation_rooms=ModerationRoomTable(self._database),
-            rooms=RoomTable(self._database),
-            rules=RuleTable(self._database),
-            subscriptions=SubscriptionTable(self._database),
-            exemptions=ExemptionTable(self._database),
-            cursors=ReportCursorTable(self._database),
-            commands=CommandTable(self._database),
-            verdicts=self._verdicts,
-        )
+        server = self._config.policy_server
         return Chat(
             self._client,
-            tables,
-            settings,
+            chat_tables(self._database, self._verdicts),
+            chat_settings(self._config, self._account.user_id, ours, former),
             self._shared,
             endpoint=EndpointProbe(server.name, server.public_url, instance_id, self._http),
             keys=NotaryKeys(self._notary, self._keys, self._direct),

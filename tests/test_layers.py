@@ -20,6 +20,9 @@ PARTS = ("federation", "endpoint", "bot", "store")
 ENTRIES = ("standalone", "login", "listening", "check", "init", "move", "cli", "hosted", "plugin")
 """What runs the application, in one way or another."""
 
+PIECES = ("chat_parts", "federation_member", "own_faults", "room_checks")
+"""What the application is put together from."""
+
 CONFIG = ("config", "config_section", "config_source", "config_value")
 
 ALLOWED = {
@@ -28,7 +31,9 @@ ALLOWED = {
     **{part: {part, *PURE} for part in PARTS},
     **dict.fromkeys(CONFIG, set(CONFIG)),
     "account": {"config", "protocol"},
-    "app": {"account", "app", "room_checks", "own_faults", "config", *PARTS, *PURE},
+    "app": {*PIECES, "account", "app", "config", *PARTS, *PURE},
+    "chat_parts": {"config", "bot", "store", "protocol"},
+    "federation_member": {"account", "bot", "federation", "store", "protocol"},
     "room_checks": {"bot", "federation"},
     "own_faults": {"bot"},
     **dict.fromkeys(ENTRIES, {"account", "app", "login", "listening", *CONFIG, *PARTS, *PURE}),

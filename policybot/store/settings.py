@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from mautrix.util.async_db import Connection, Database
 
+from policybot.protocol.signing import SigningKey
+
 from .transaction import transact
 
 
@@ -64,6 +66,13 @@ class Settings:
             return str(await conn.fetchval("SELECT value FROM setting WHERE name = $1", name))
 
         return await transact(self._db, write)
+
+    async def signing_key(self) -> SigningKey:
+        """The policy key, made when it is first asked for."""
+        stored = await self.get(Setting.SIGNING_KEY)
+        if stored is None:
+            stored = await self.get_or_set(Setting.SIGNING_KEY, SigningKey.generate().seed)
+        return SigningKey.from_base64(stored)
 
     async def instance_id(self) -> str:
         """The random ID of this installation, made when it is first asked for."""

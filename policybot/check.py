@@ -19,11 +19,11 @@ from yarl import URL
 from .account import Account, StartFailed, check_config
 from .bot.client import HomeserverAway, MatrixClient, open_api
 from .config import Config, HomeserverConfig, ListenConfig
+from .endpoint.document import INSTANCE_HEADER
 from .endpoint.errors import BadJson, MatrixError, Unauthorized, UnrecognizedPath
-from .endpoint.exchange import Headers, Request, Response
+from .endpoint.exchange import MAX_BODY_BYTES, Headers, Request, Response
 from .endpoint.listener import Listener, url_of
 from .endpoint.paths import SIGN, UNSTABLE_SIGN, UNSTABLE_WELL_KNOWN, WELL_KNOWN
-from .endpoint.routes import INSTANCE_HEADER
 from .federation.client import HttpClient
 from .federation.notary import Notary
 from .federation.probe import RouteResult, check_key_delivery, probe_routes
@@ -161,6 +161,9 @@ class _StandIn:
             return self.refuse(UnrecognizedPath("This is only a check."))
         error = BadJson if request.authorization else Unauthorized
         return self.refuse(error("This is only a check."))
+
+    def body_limit(self, target: str) -> int:
+        return MAX_BODY_BYTES
 
     def refuse(self, error: MatrixError) -> Response:
         return Response(error.status, self._headers, canonical_json(error.to_json()))

@@ -150,6 +150,7 @@ class Recording:
         self._endpoint = endpoint
         self._seen = seen
         self.refuse = endpoint.refuse
+        self.body_limit = endpoint.body_limit
 
     async def answer(self, request: Request) -> Response:
         self._seen.append((request.target, request.address()))

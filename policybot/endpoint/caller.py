@@ -52,6 +52,23 @@ class CallerCheck:
             raise Unauthorized(f"The request is meant for another server than {names}.")
         return headers
 
+    async def require_key(self, headers: Sequence[XMatrix], deadline: Deadline) -> None:
+        """Have a key of the calling server at hand, waiting for it if need be.
+
+        Raises:
+            Unauthorized: there is none.
+        """
+        if self._has_key(headers):
+            return
+        first = headers[0]
+        await self._keys.fetch(first.origin, first.key_id, deadline.left(), deadline.address())
+        if not self._has_key(headers):
+            raise _no_key(first.origin)
+
+    def _has_key(self, headers: Sequence[XMatrix]) -> bool:
+        now = self._clock()
+        return any(self._keys.lookup(head.origin, head.key_id, now) for head in headers)
+
     async def authenticate(
         self,
         request: Request,
@@ -85,7 +102,7 @@ class CallerCheck:
         if unknown is None:
             return
         if unknown:
-            raise Unauthorized(f"The key of {first.origin} could not be fetched or has expired.")
+            raise _no_key(first.origin)
         raise Unauthorized(f"The request is not signed by the key of {first.origin}.")
 
     def _verify(self, headers: Sequence[XMatrix], message: bytes) -> list[XMatrix] | None:
@@ -99,3 +116,7 @@ class CallerCheck:
             elif key.verify(message, header.signature):
                 return None
         return unknown
+
+
+def _no_key(origin: str) -> Unauthorized:
+    return Unauthorized(f"The key of {origin} could not be fetched or has expired.")

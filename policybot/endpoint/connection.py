@@ -10,42 +10,25 @@ Specification: RFC 9112.
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import httptools
 
+from .body import Body, LargeBodies
 from .calling_address import calling_address
 from .errors import BadRequest, CodedBody, HeadTooLarge, MatrixError, TooLarge, TooSlow
-from .exchange import CODED_BODY, MAX_BODY_BYTES, TOO_LARGE, TOO_SLOW, Endpoint, Request, Response
+from .exchange import CODED_BODY, TOO_SLOW, Endpoint, Request
+from .http_answer import encoded
+from .patience import Patience
 
 MAX_HEAD_BYTES = 32 * 1024
 """Request line and headers together."""
 
-_STATUS_LINES = {
-    status: f"HTTP/1.1 {status} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
-}
 _NEVER = float("inf")
 _READ = frozenset(
     {b"authorization", b"content-encoding", b"content-length", b"expect", b"x-forwarded-for"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a connection may take, in seconds: for a whole request from its first byte,
-    without any request, to take an answer, and to end after we stopped reading.
-
-    A connection that a reverse proxy is about to use must not be closed by us: nginx keeps them
-    for 60 seconds, Traefik for 90, Caddy for 120.
-    """
-
-    request: float = 10.0
-    idle: float = 150.0
-    answer: float = 30.0
-    end: float = 5.0
 
 
 class Keeper(Protocol):
@@ -53,6 +36,7 @@ class Keeper(Protocol):
 
     endpoint: Endpoint
     patience: Patience
+    large_bodies: LargeBodies
     date: bytes
 
     def opened(self, connection: "Connection") -> None:
@@ -62,6 +46,15 @@ class Keeper(Protocol):
     def closed(self, connection: "Connection") -> None:
         """A connection has ended."""
         ...
+
+
+class _Received(NamedTuple):
+    """A request, or the error that stands for one that cannot be read; whether the connection is
+    kept after it; and its body."""
+
+    request: Request | MatrixError
+    keep: bool
+    body: Body
 
 
 class Connection(asyncio.Protocol):
@@ -78,9 +71,9 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self.deadline = _NEVER
         self.task: asyncio.Task[None] | None = None
-        # Requests that came before the last one was answered, each with whether the connection
-        # is kept after it; an error stands for one that cannot be read.
-        self._waiting: deque[tuple[Request | MatrixError, bool]] = deque()
+        # What came before the last request was answered.
+        self._waiting: deque[_Received] = deque()
+        self._body = self._new_body()
         self._closing = False
         self._deaf = False
         self._choked = False
@@ -99,7 +92,10 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection has ended; a request under way goes on, since others may wait for it."""
+        for received in self._waiting:
+            received.body.release()
         self._waiting.clear()
+        self._body.release()
         self._keeper.closed(self)
 
     def data_received(self, data: bytes) -> None:
@@ -142,7 +138,8 @@ class Connection(asyncio.Protocol):
         """A request begins."""
         self._receiving = self._in_head = True
         self._head_bytes = 0
-        self._target = self._body = b""
+        self._target = b""
+        self._body = self._new_body()
         self._authorization: list[str] = []
         self._forwarded: list[str] = []
         self._expects = False
@@ -165,8 +162,9 @@ class Connection(asyncio.Protocol):
         elif name == b"x-forwarded-for":
             self._forwarded.append(value.decode("latin-1"))
         elif name == b"content-length":
-            if len(value) > 10 or int(value) > MAX_BODY_BYTES:
-                raise TooLarge(TOO_LARGE)
+            if len(value) > 10:
+                raise TooLarge("The request body is too large.")
+            self._body.announce(int(value))
         elif name == b"content-encoding":
             if value.lower() != b"identity":
                 raise CodedBody(CODED_BODY)
@@ -183,9 +181,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, part: bytes) -> None:
         """A part of the body."""
-        if len(self._body) + len(part) > MAX_BODY_BYTES:
-            raise TooLarge(TOO_LARGE)
-        self._body += part
+        self._body.add(part)
 
     def on_message_complete(self) -> None:
         """The request is complete."""
@@ -194,10 +190,17 @@ class Connection(asyncio.Protocol):
             method=self._parser.get_method().decode("ascii"),
             target=self._target.decode("latin-1"),
             authorization=self._authorization,
-            body=self._body,
+            body=self._body.complete(),
             address=partial(calling_address, self._peer, self._forwarded),
         )
-        self._take(request, self._parser.should_keep_alive())
+        self._take(_Received(request, self._parser.should_keep_alive(), self._body))
+        self._body = self._new_body()
+
+    def _new_body(self) -> Body:
+        return Body(self._body_limit, self._keeper.large_bodies)
+
+    def _body_limit(self) -> int:
+        return self._keeper.endpoint.body_limit(self._target.decode("latin-1"))
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
@@ -210,54 +213,43 @@ class Connection(asyncio.Protocol):
         """Answer what cannot be read, and read no more."""
         self._deaf = True
         self._receiving = False
-        self._take(error, False)
+        self._body.release()
+        self._take(_Received(error, False, self._body))
 
-    def _take(self, request: Request | MatrixError, keep: bool) -> None:
+    def _take(self, received: _Received) -> None:
         if self.task is not None:
-            self._waiting.append((request, keep))
+            self._waiting.append(received)
             self._transport.pause_reading()
             return
         self.deadline = _NEVER
-        self.task = self._loop.create_task(self._serve(request, keep))
+        self.task = self._loop.create_task(self._serve(received))
 
-    async def _serve(self, request: Request | MatrixError, keep: bool) -> None:
+    async def _serve(self, received: _Received) -> None:
         endpoint = self._keeper.endpoint
         while True:
+            request, keep, body = received
             if isinstance(request, MatrixError):
                 response = endpoint.refuse(request)
             else:
-                response = await endpoint.answer(request)
+                try:
+                    response = await endpoint.answer(request)
+                finally:
+                    body.release()
             keep = keep and not (self._closing and not self._waiting)
             if self._transport.is_closing():
                 break
-            self._transport.write(self._encoded(request, response, keep))
+            head_only = isinstance(request, Request) and request.method == "HEAD"
+            self._transport.write(
+                encoded(response, self._keeper.date, keep=keep, without_body=head_only)
+            )
             if not keep or not self._waiting:
                 break
-            request, keep = self._waiting.popleft()
+            received = self._waiting.popleft()
         self.task = None
         if keep:
             self._go_on()
         else:
             self._end()
-
-    def _encoded(self, request: Request | MatrixError, response: Response, keep: bool) -> bytes:
-        body = response.body
-        if response.status is HTTPStatus.NO_CONTENT:
-            length = b""
-        else:
-            length = b"Content-Length: %d\r\n" % len(body)
-        if isinstance(request, Request) and request.method == "HEAD":
-            body = b""
-        return b"".join(
-            (
-                _STATUS_LINES[response.status],
-                self._keeper.date,
-                response.headers.encoded,
-                length,
-                b"\r\n" if keep else b"Connection: close\r\n\r\n",
-                body,
-            )
-        )
 
     def _go_on(self) -> None:
         self._set_deadline()

@@ -1,4 +1,4 @@
-"""What `/sign` answers instead of a signature: errors with a status and a Matrix error code."""
+"""What is answered instead of what was asked for: errors with a status and a Matrix error code."""
 
 from http import HTTPStatus
 
@@ -36,7 +36,7 @@ class BadJson(MatrixError):
 
 
 class TooLarge(MatrixError):
-    """The request body is larger than any event can be."""
+    """The request body is larger than any such request's can be."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     errcode = "M_TOO_LARGE"
@@ -78,6 +78,56 @@ class UnrecognizedMethod(MatrixError):
 
     status = HTTPStatus.METHOD_NOT_ALLOWED
     errcode = "M_UNRECOGNIZED"
+
+
+class Forbidden(MatrixError):
+    """What the calling server wants is not done for it."""
+
+    status = HTTPStatus.FORBIDDEN
+    errcode = "M_FORBIDDEN"
+
+
+class UserUnknown(MatrixError):
+    """There is no such user here."""
+
+    status = HTTPStatus.NOT_FOUND
+    errcode = "M_NOT_FOUND"
+
+
+class MissingParam(MatrixError):
+    """The request lacks something that it must have."""
+
+    status = HTTPStatus.BAD_REQUEST
+    errcode = "M_MISSING_PARAM"
+
+
+class InvalidParam(MatrixError):
+    """Something in the request contradicts the rest, or makes no sense."""
+
+    status = HTTPStatus.BAD_REQUEST
+    errcode = "M_INVALID_PARAM"
+
+
+class IncompatibleRoomVersion(MatrixError):
+    """The room is of a version that we do not know, or that the path is not for."""
+
+    status = HTTPStatus.BAD_REQUEST
+    errcode = "M_INCOMPATIBLE_ROOM_VERSION"
+
+    def __init__(self, room_version: str) -> None:
+        super().__init__("That room version is not supported here.")
+        self._room_version = room_version[:32]
+
+    def to_json(self) -> dict[str, str]:
+        """The body of the answer, with the version that the caller named."""
+        return {**super().to_json(), "room_version": self._room_version}
+
+
+class TooManyLargeBodies(MatrixError):
+    """Other large requests are under way. The caller may come back."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    errcode = "M_LIMIT_EXCEEDED"
 
 
 class BadRequest(MatrixError):

@@ -8,12 +8,12 @@ from typing import NamedTuple, Protocol
 from .errors import MatrixError
 
 MAX_BODY_BYTES = 96 * 1024
-"""An event has at most 64 KiB; the rest is room for `unsigned` and white space."""
+"""An event has at most 64 KiB; the rest is room for `unsigned` and white space. Larger bodies are
+taken only where the endpoint says so."""
 
 SHUTDOWN_S = 10.0
 """How long requests under way may take when a server stops, in seconds."""
 
-TOO_LARGE = f"The request body is larger than {MAX_BODY_BYTES} bytes."
 TOO_SLOW = "The request did not arrive in time."
 CODED_BODY = "The request body must not be compressed."
 
@@ -52,10 +52,14 @@ class Response(NamedTuple):
 
 
 class Endpoint(Protocol):
-    """What a web server serves. Neither method raises."""
+    """What a web server serves. No method raises."""
 
     async def answer(self, request: Request) -> Response:
         """The answer to a request."""
+        ...
+
+    def body_limit(self, target: str) -> int:
+        """The most bytes that the body of a request to this target may have."""
         ...
 
     def refuse(self, error: MatrixError) -> Response:

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from policybot.protocol.canonical_json import canonical_json
 
 from .errors import MatrixError
-from .exchange import Endpoint, Headers, Request, Response
+from .exchange import MAX_BODY_BYTES, Endpoint, Headers, Request, Response
 
 _HEADERS = Headers((("Content-Type", "application/json"),))
 
@@ -51,6 +51,10 @@ class Gate:
             self._under_way -= 1
             if not self._under_way:
                 self._empty.set()
+
+    def body_limit(self, target: str) -> int:
+        """The most bytes that the body of a request to this target may have."""
+        return MAX_BODY_BYTES if self.leads_to is None else self.leads_to.body_limit(target)
 
     def refuse(self, error: MatrixError) -> Response:
         """The answer to what could not be read as a request."""

@@ -5,9 +5,11 @@ from contextlib import suppress
 from email.utils import formatdate
 from heapq import nsmallest
 
-from .connection import Connection, Patience
+from .body import IN_PROCESS, LargeBodies
+from .connection import Connection
 from .exchange import SHUTDOWN_S, Endpoint
 from .handshake import Handshakes
+from .patience import Patience
 
 _MADE_ROOM = 64
 """So many idle connections end at once when there are too many: looking for them costs time."""
@@ -29,8 +31,10 @@ class HttpServer:
         most: int = 2_000,
         look_s: float = 1.0,
         shutdown_s: float = SHUTDOWN_S,
+        large_bodies: LargeBodies = IN_PROCESS,
     ) -> None:
         self.endpoint = endpoint
+        self.large_bodies = large_bodies
         self.patience = patience or Patience()
         self.date = _date()
         self._most = most

@@ -6,5 +6,12 @@ WELL_KNOWN = "/.well-known/matrix/policy_server"
 UNSTABLE_WELL_KNOWN = "/.well-known/matrix/org.matrix.msc4284.policy_server"
 HEALTH = "/_policybot/health"
 
+# With a name of its own only.
+SERVER_KEYS = "/_matrix/key/v2/server"
+FEDERATION_VERSION = "/_matrix/federation/v1/version"
+SERVER_WELL_KNOWN = "/.well-known/matrix/server"
+SUPPORT_WELL_KNOWN = "/.well-known/matrix/support"
+
 POLICY_PATHS = ("/_matrix/policy/", WELL_KNOWN, UNSTABLE_WELL_KNOWN)
-"""The path prefixes that a reverse proxy sends to policybot; all others are the homeserver's."""
+"""The path prefixes that a reverse proxy sends to policybot; all others are the homeserver's. With
+a name of its own, everything is policybot's."""

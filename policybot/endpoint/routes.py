@@ -5,15 +5,16 @@ document); MSC4284 for the unstable forms.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from urllib.parse import unquote
 
 from policybot.protocol.canonical_json import canonical_json, checked_canonical_json
 
 from .answer import Answer
+from .document import INSTANCE_HEADER, JSON, Methods, document
 from .errors import MatrixError, UnrecognizedMethod, UnrecognizedPath
-from .exchange import Headers, Request, Response
+from .exchange import MAX_BODY_BYTES, Headers, Request, Response
+from .federation_routes import FederationRoutes
 from .paths import (
     HEALTH,
     SIGN,
@@ -23,20 +24,8 @@ from .paths import (
 )
 from .sign import SignUseCase
 
-INSTANCE_HEADER = "Policybot-Instance"
-"""Carries the random ID of this installation, by which `enable` knows its own endpoint."""
-
 VERDICT_HEADER = "Policybot-Verdict"
 """`stored` if the verdict survives the end of the process, else `memory`."""
-
-_JSON = ("Content-Type", "application/json")
-_CORS = (
-    ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS"),
-    ("Access-Control-Allow-Headers", "X-Requested-With, Content-Type, Authorization"),
-)
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 log = logging.getLogger("policybot.endpoint")
 
@@ -45,20 +34,29 @@ class PolicyRoutes:
     """The answers of one policy server to every path and method.
 
     ``public_key`` is the policy key under each of its names (unpadded base64), ``instance_id``
-    the random ID of this installation.
+    the random ID of this installation. ``federation`` is there for a name of its own, and None
+    where a homeserver has the name.
     """
 
-    def __init__(self, use_case: SignUseCase, *, public_key: str, instance_id: str) -> None:
+    def __init__(
+        self,
+        use_case: SignUseCase,
+        *,
+        public_key: str,
+        instance_id: str,
+        federation: FederationRoutes | None = None,
+    ) -> None:
         self._use_case = use_case
         self._instance = (INSTANCE_HEADER, instance_id)
-        self._error_headers = Headers((_JSON, self._instance))
-        self._stored_headers = Headers((_JSON, (VERDICT_HEADER, "stored"), self._instance))
-        self._memory_headers = Headers((_JSON, (VERDICT_HEADER, "memory"), self._instance))
-        self._handlers: dict[str, dict[str, Handler]] = {
+        self._federation = federation
+        self._error_headers = Headers((JSON, self._instance))
+        self._stored_headers = Headers((JSON, (VERDICT_HEADER, "stored"), self._instance))
+        self._memory_headers = Headers((JSON, (VERDICT_HEADER, "memory"), self._instance))
+        self._handlers: dict[str, Methods] = {
             SIGN: {"POST": self._sign},
             UNSTABLE_SIGN: {"POST": self._sign_unstable},
-            WELL_KNOWN: self._document({"public_keys": {"ed25519": public_key}}),
-            UNSTABLE_WELL_KNOWN: self._document({"public_key": public_key}),
+            WELL_KNOWN: document({"public_keys": {"ed25519": public_key}}, instance_id),
+            UNSTABLE_WELL_KNOWN: document({"public_key": public_key}, instance_id),
             HEALTH: {"GET": _health, "HEAD": _health},
         }
 
@@ -68,6 +66,8 @@ class PolicyRoutes:
         try:
             path = request.target.partition("?")[0]
             methods = self._handlers.get(path) or self._handlers.get(unquote(path))
+            if methods is None and self._federation is not None:
+                methods = self._federation.methods(path)
             if methods is None:
                 raise UnrecognizedPath("Unrecognized request")
             handler = methods.get(request.method)
@@ -80,13 +80,17 @@ class PolicyRoutes:
             log.exception("Answering %s %.200r failed.", request.method, request.target)
             return self.refuse(MatrixError("Internal server error"))
 
+    def body_limit(self, target: str) -> int:
+        """The most bytes that the body of a request to this target may have."""
+        return MAX_BODY_BYTES if self._federation is None else self._federation.body_limit(target)
+
     def refuse(self, error: MatrixError) -> Response:
         """An error as Matrix JSON."""
         return Response(error.status, self._error_headers, canonical_json(error.to_json()))
 
     def _wrong_method(self, allowed: str) -> Response:
         error = UnrecognizedMethod("Unrecognized request")
-        headers = Headers((_JSON, self._instance, ("Allow", allowed)))
+        headers = Headers((JSON, self._instance, ("Allow", allowed)))
         return Response(error.status, headers, canonical_json(error.to_json()))
 
     async def _sign(self, request: Request) -> Response:
@@ -107,21 +111,6 @@ class PolicyRoutes:
     ) -> Response:
         headers = self._stored_headers if answer.stored else self._memory_headers
         return Response(status, headers, checked_canonical_json(body))
-
-    def _document(self, document: dict[str, object]) -> dict[str, Handler]:
-        """The handlers of a well-known document, which web clients may read."""
-        found = Response(
-            HTTPStatus.OK, Headers((_JSON, self._instance, *_CORS)), canonical_json(document)
-        )
-        preflight = Response(HTTPStatus.NO_CONTENT, Headers(_CORS))
-
-        async def get(request: Request) -> Response:
-            return found
-
-        async def options(request: Request) -> Response:
-            return preflight
-
-        return {"GET": get, "HEAD": get, "OPTIONS": options}
 
 
 async def _health(request: Request) -> Response:

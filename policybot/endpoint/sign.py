@@ -19,7 +19,6 @@ from typing import Protocol
 from policybot.policy.room import ModerationRoom, ProtectedRoom, RoomMode
 from policybot.policy.rule_store import RuleStore
 from policybot.policy.verdict import Decision
-from policybot.protocol.canonical_json import InvalidJson, ParsedJson, read_json
 from policybot.protocol.event_hash import (
     content_hash_matches,
     pdu_signing_bytes,
@@ -31,8 +30,9 @@ from policybot.protocol.signing import SigningKey
 from .answer import Answer, Ruling, Signer
 from .caller import CallerCheck, RequestKeys
 from .deadline import Deadline
-from .errors import BadJson, CheckFailed, MatrixError, NotJson, RoomNotProtected, Unauthorized
+from .errors import BadJson, CheckFailed, MatrixError, RoomNotProtected, Unauthorized
 from .exchange import Request
+from .json_body import json_object
 from .judge import Judge
 from .memory import Remembered, VerdictMemory
 from .sender import EventKeys, SenderCheck
@@ -138,7 +138,7 @@ class SignUseCase:
                 protected, or this copy of the event failed a check.
         """
         headers = self._caller.headers(request)
-        body = _json_object(request.body)
+        body = json_object(request.body)
         event = body.value
         try:
             room_id = room_id_of(event)
@@ -297,13 +297,3 @@ class SignUseCase:
             signature = self._signer.signature(message)
             return Ruling(reference_hash_of(message), signature, stored=False)
         return None
-
-
-def _json_object(body: bytes) -> ParsedJson:
-    try:
-        parsed = read_json(body)
-    except InvalidJson as error:
-        raise NotJson(str(error)) from None
-    if not isinstance(parsed.value, dict):
-        raise BadJson("The request body is not a JSON object.")
-    return parsed

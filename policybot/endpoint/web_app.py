@@ -8,17 +8,10 @@ from functools import partial
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from .body import IN_PROCESS, Body, LargeBodies
 from .calling_address import calling_address
-from .errors import CodedBody, MatrixError, NotJson, TooLarge, TooSlow
-from .exchange import (
-    CODED_BODY,
-    MAX_BODY_BYTES,
-    SHUTDOWN_S,
-    TOO_LARGE,
-    TOO_SLOW,
-    Endpoint,
-    Request,
-)
+from .errors import CodedBody, MatrixError, NotJson, TooSlow
+from .exchange import CODED_BODY, SHUTDOWN_S, TOO_SLOW, Endpoint, Request
 from .handshake import Handshakes
 
 REQUEST_S = 10.0
@@ -29,18 +22,25 @@ ANY_PATH = "/{path:.*}"
 
 
 def handler_of(
-    endpoint: Endpoint, *, request_s: float = REQUEST_S
+    endpoint: Endpoint, *, request_s: float = REQUEST_S, large_bodies: LargeBodies = IN_PROCESS
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     """An aiohttp handler that hands every request to the endpoint. ``request_s`` is how long a
     body may take, in seconds."""
 
     async def handle(received: web.Request) -> web.Response:
+        body = Body(lambda: endpoint.body_limit(received.raw_path), large_bodies)
+        try:
+            return await answer(received, body)
+        finally:
+            body.release()
+
+    async def answer(received: web.Request, body: Body) -> web.Response:
         try:
             request = Request(
                 method=received.method,
                 target=received.raw_path,
                 authorization=received.headers.getall(hdrs.AUTHORIZATION, ()),
-                body=await _read_in_time(received, request_s),
+                body=await _read_in_time(received, body, request_s),
                 address=partial(
                     calling_address,
                     received.remote or "",
@@ -62,10 +62,13 @@ def handler_of(
     return handle
 
 
-def application(endpoint: Endpoint, *, request_s: float = REQUEST_S) -> web.Application:
+def application(
+    endpoint: Endpoint, *, request_s: float = REQUEST_S, large_bodies: LargeBodies = IN_PROCESS
+) -> web.Application:
     """An application that hands every request to the endpoint, see `handler_of`."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
-    app.router.add_route("*", ANY_PATH, handler_of(endpoint, request_s=request_s))
+    app = web.Application()
+    handler = handler_of(endpoint, request_s=request_s, large_bodies=large_bodies)
+    app.router.add_route("*", ANY_PATH, handler)
     return app
 
 
@@ -83,9 +86,10 @@ class WebServer:
         shutdown_s: float = SHUTDOWN_S,
         request_s: float = REQUEST_S,
         idle_s: float = IDLE_S,
+        large_bodies: LargeBodies = IN_PROCESS,
     ) -> None:
         self._runner = web.AppRunner(
-            application(endpoint, request_s=request_s),
+            application(endpoint, request_s=request_s, large_bodies=large_bodies),
             keepalive_timeout=idle_s,
             lingering_time=request_s,
             access_log=None,
@@ -127,30 +131,28 @@ class WebServer:
         self._server = None
 
 
-async def _read_in_time(request: web.Request, request_s: float) -> bytes:
+async def _read_in_time(request: web.Request, body: Body, request_s: float) -> bytes:
     try:
         async with asyncio.timeout(request_s):
-            return await _read(request)
+            return await _read(request, body)
     except TimeoutError:
         raise TooSlow(TOO_SLOW) from None
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.Request, body: Body) -> bytes:
     """The body, refused as soon as it is known to be too large.
 
     The limit is ours because maubot's web server allows 100 MiB.
     """
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
         raise CodedBody(CODED_BODY)
-    if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
-        raise TooLarge(TOO_LARGE)
+    if request.content_length is not None:
+        body.announce(request.content_length)
     content = request.content
     try:
-        body = await content.readany()  # mostly all of it
-        while len(body) <= MAX_BODY_BYTES and not content.at_eof():
-            body += await content.readany()
+        body.add(await content.readany())  # mostly all of it
+        while not content.at_eof():
+            body.add(await content.readany())
     except web.RequestPayloadError:
         raise NotJson("The request body cannot be read.") from None
-    if len(body) > MAX_BODY_BYTES:
-        raise TooLarge(TOO_LARGE)
-    return body
+    return body.complete()

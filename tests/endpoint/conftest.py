@@ -17,6 +17,7 @@ ON_BOTH_LOOPS = ("test_connection.py", "test_handshake.py")
 """The transports of the two loops differ in what they take amiss."""
 
 Open = Callable[..., Awaitable[Scene]]
+Serve = Callable[[Scene], Awaitable[None]]
 
 
 def pytest_asyncio_loop_factories(
@@ -34,20 +35,30 @@ def make_server() -> Callable[..., Server]:
 
 
 @pytest.fixture
-async def open_scene(make_server: Callable[..., Server]) -> AsyncIterator[Open]:
-    """Makes a scene with the given arguments and serves it."""
+async def serve(make_server: Callable[..., Server]) -> AsyncIterator[Serve]:
+    """Serves a scene until the test is over."""
     async with AsyncExitStack() as stack:
 
-        async def make(**arguments: Any) -> Scene:
-            scene = Scene(**arguments)
+        async def start(scene: Scene) -> None:
             listener = Listener(scene.routes, "127.0.0.1", 0, make_server(scene.routes))
             await listener.start()
             stack.push_async_callback(listener.stop)
             scene.port = int(listener.url.rpartition(":")[2])
             scene.session = await stack.enter_async_context(ClientSession(listener.url))
-            return scene
 
-        yield make
+        yield start
+
+
+@pytest.fixture
+def open_scene(serve: Serve) -> Open:
+    """Makes a scene with the given arguments and serves it."""
+
+    async def make(**arguments: Any) -> Scene:
+        scene = Scene(**arguments)
+        await serve(scene)
+        return scene
+
+    return make
 
 
 @pytest.fixture

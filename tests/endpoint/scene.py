@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aiohttp import ClientResponse, ClientSession
+from yarl import URL
 
 from policybot.endpoint.paths import SIGN, UNSTABLE_SIGN
 from policybot.endpoint.routes import PolicyRoutes
@@ -205,7 +206,7 @@ class Scene:
         headers += request.pop("headers", [])
         return await self.request("POST", path, data=body, headers=headers, **request)
 
-    async def request(self, method: str, path: str, **request: Any) -> Reply:
+    async def request(self, method: str, path: str | URL, **request: Any) -> Reply:
         async with asyncio.timeout(DEADLINE_S):
             async with self.session.request(method, path, **request) as response:
                 return await reply_of(response)

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from policybot.endpoint.connection import MAX_HEAD_BYTES, Patience
+from policybot.endpoint.connection import MAX_HEAD_BYTES
 from policybot.endpoint.errors import MatrixError
 from policybot.endpoint.exchange import MAX_BODY_BYTES, Headers, Request, Response
 from policybot.endpoint.http_server import HttpServer
+from policybot.endpoint.patience import Patience
 
 from .scene import DEADLINE_S, eventually
 
@@ -27,6 +28,7 @@ class Echo:
         self.requests: list[Request] = []
         self.let_go = asyncio.Event()
         self.size = 0
+        self.large = 10 * MAX_BODY_BYTES
 
     async def answer(self, request: Request) -> Response:
         self.requests.append(request)
@@ -36,6 +38,9 @@ class Echo:
             return Response(HTTPStatus.NO_CONTENT, Headers(()))
         text = f"{request.method} {request.target} {len(request.body)};".encode()
         return Response(HTTPStatus.OK, Headers((("X-Echo", "yes"),)), text.ljust(self.size))
+
+    def body_limit(self, target: str) -> int:
+        return self.large if target == "/large" else MAX_BODY_BYTES
 
     def refuse(self, error: MatrixError) -> Response:
         return Response(error.status, Headers(()), error.error.encode())

@@ -26,6 +26,9 @@ class Door:
         await self.go.wait()
         return Response(HTTPStatus.OK, Headers(()), self._name.encode())
 
+    def body_limit(self, target: str) -> int:
+        return len(self._name)
+
     def refuse(self, error: MatrixError) -> Response:
         return Response(error.status, Headers(()), self._name.encode())
 

@@ -4,7 +4,8 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from policybot.endpoint import paths, routes
+from policybot.endpoint import paths
+from policybot.endpoint.document import INSTANCE_HEADER as SENT_HEADER
 from policybot.federation import probe
 from policybot.federation.answer import (
     INSTANCE_HEADER,
@@ -37,7 +38,7 @@ UNRECOGNIZED = '{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request"}'
 
 
 def test_the_paths_are_those_of_the_endpoint() -> None:
-    assert INSTANCE_HEADER == routes.INSTANCE_HEADER
+    assert INSTANCE_HEADER == SENT_HEADER
     assert (SIGN_PATH, UNSTABLE_SIGN_PATH) == (paths.SIGN, paths.UNSTABLE_SIGN)
     assert (SIGN_PREFIX, *WELL_KNOWN_PATHS) == paths.POLICY_PATHS
 

@@ -1,0 +1,182 @@
+"""What a server with a name of its own answers besides its policy server: as much of the
+federation as it takes to be asked by others, and to have one user in the protected rooms.
+
+Specification: Server-Server API.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Protocol
+from urllib.parse import parse_qsl, unquote
+
+from policybot import __version__
+from policybot.policy.room import ProtectedRoom
+from policybot.protocol.canonical_json import JsonObject, canonical_json
+from policybot.protocol.server_name import parse_server_name
+
+from .caller import RequestKeys
+from .document import INSTANCE_HEADER, JSON, Methods, document
+from .errors import InvalidParam, MissingParam, UserUnknown
+from .exchange import MAX_BODY_BYTES, Headers, Request, Response
+from .federation_caller import FederationCaller
+from .invitations import FederationKey, Invitations, InviteUseCase
+from .paths import FEDERATION_VERSION, SERVER_KEYS, SERVER_WELL_KNOWN, SUPPORT_WELL_KNOWN
+from .sender import EventKeys
+from .support import support_document
+from .transactions import MAX_PDUS, Hints, Transactions
+
+MAX_TRANSACTION_BYTES = MAX_PDUS * MAX_BODY_BYTES
+MAX_INVITE_BYTES = 1024 * 1024
+"""An invitation carries some of the room's state, one whole event each."""
+
+_LIMITS = (
+    ("/_matrix/federation/v1/send/", MAX_TRANSACTION_BYTES),
+    ("/_matrix/federation/v2/invite/", MAX_INVITE_BYTES),
+    ("/_matrix/federation/v1/invite/", MAX_INVITE_BYTES),
+)
+
+DISPLAY_NAME = "Policy server"
+"""How the policy user is called."""
+
+_MAX_QUERY_FIELDS = 20
+
+
+class OwnServerKeys(FederationKey, Protocol):
+    """The keys of our server, and the document that publishes them."""
+
+    def document(self, now_ms: int) -> JsonObject: ...
+
+
+class ServerKeys(RequestKeys, EventKeys, Protocol):
+    """What is needed of the keys of other servers."""
+
+
+class FederationRoutes:
+    """The answers of the server ``name``, whose only user is ``user_id``.
+
+    ``rooms`` are the protected rooms, read only. ``clock`` gives milliseconds since 1970.
+    ``contact`` is whom to ask, ``instance_id`` the random ID of this installation.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        user_id: str,
+        own_keys: OwnServerKeys,
+        keys: ServerKeys,
+        rooms: Mapping[str, ProtectedRoom],
+        invitations: Invitations,
+        hints: Hints,
+        clock: Callable[[], int],
+        instance_id: str,
+        contact: str | None = None,
+    ) -> None:
+        self._user_id = user_id
+        self._own_keys = own_keys
+        self._clock = clock
+        self._headers = Headers((JSON, (INSTANCE_HEADER, instance_id)))
+        self._caller = FederationCaller(name, keys, clock)
+        self._transactions = Transactions(user_id, rooms.keys(), hints)
+        self._invite = InviteUseCase(
+            name=name,
+            user_id=user_id,
+            own_key=own_keys,
+            keys=keys,
+            rooms=rooms,
+            invitations=invitations,
+        )
+        version = {"server": {"name": "policybot", "version": __version__}}
+        self._documents: dict[str, Methods] = {
+            FEDERATION_VERSION: document(version, instance_id),
+            SERVER_KEYS: {"GET": self._server_keys, "HEAD": self._server_keys},
+        }
+        for path, content in (
+            (SERVER_WELL_KNOWN, _server_document(name)),
+            (SUPPORT_WELL_KNOWN, support_document(contact)),
+        ):
+            if content is not None:
+                self._documents[path] = document(content, instance_id)
+
+    def methods(self, path: str) -> Methods | None:
+        """The handlers of a path (as sent, without the query) by method, or None."""
+        parts = [unquote(part) for part in path.split("/")]
+        found = self._documents.get("/".join(parts))
+        if found is not None:
+            return found
+        match parts[1:]:
+            # Once a key ID could stand there, and Synapse asks with one.
+            case ["_matrix", "key", "v2", "server", _]:
+                return self._documents[SERVER_KEYS]
+            case ["_matrix", "federation", "v1", "send", transaction_id] if transaction_id:
+                return {"PUT": self._send}
+            case ["_matrix", "federation", "v2", "invite", room_id, event_id]:
+                return {"PUT": partial(self._invite_v2, room_id, event_id)}
+            case ["_matrix", "federation", "v1", "invite", room_id, event_id]:
+                return {"PUT": partial(self._invite_v1, room_id, event_id)}
+            case ["_matrix", "federation", "v1", "user", "devices", user_id]:
+                return {"GET": partial(self._devices, user_id)}
+            case ["_matrix", "federation", "v1", "query", "profile"]:
+                return {"GET": self._profile}
+        return None
+
+    def body_limit(self, target: str) -> int:
+        """The most bytes that the body of a request to this target may have."""
+        for start, limit in _LIMITS:
+            if target.startswith(start):
+                return limit
+        return MAX_BODY_BYTES
+
+    async def _server_keys(self, request: Request) -> Response:
+        return self._json(self._own_keys.document(self._clock()))
+
+    async def _send(self, request: Request) -> Response:
+        asked = await self._caller.read(request)
+        self._transactions.take(asked.body.value)
+        # An event that is not named counts as taken.
+        return self._json({"pdus": {}})
+
+    async def _invite_v2(self, room_id: str, event_id: str, request: Request) -> Response:
+        asked = await self._caller.read(request)
+        return self._json({"event": await self._invite.answer(asked, room_id, event_id)})
+
+    async def _invite_v1(self, room_id: str, event_id: str, request: Request) -> Response:
+        asked = await self._caller.read(request)
+        event = await self._invite.answer_v1(asked, room_id, event_id)
+        return self._json([200, {"event": event}])
+
+    async def _devices(self, user_id: str, request: Request) -> Response:
+        await self._caller.read(request)
+        self._check_user(user_id)
+        return self._json({"user_id": user_id, "stream_id": 1, "devices": []})
+
+    async def _profile(self, request: Request) -> Response:
+        await self._caller.read(request)
+        try:
+            query = dict(
+                parse_qsl(request.target.partition("?")[2], max_num_fields=_MAX_QUERY_FIELDS)
+            )
+        except ValueError:
+            raise InvalidParam("The query has too many fields.") from None
+        if "user_id" not in query:
+            raise MissingParam("The query must have a user_id.")
+        self._check_user(query["user_id"])
+        named = query.get("field", "displayname") == "displayname"
+        return self._json({"displayname": DISPLAY_NAME} if named else {})
+
+    def _check_user(self, user_id: str) -> None:
+        if user_id != self._user_id:
+            raise UserUnknown("There is no such user on this server.")
+
+    def _json(self, content: object) -> Response:
+        return Response(HTTPStatus.OK, self._headers, canonical_json(content))
+
+
+def _server_document(name: str) -> JsonObject | None:
+    """Where servers find us: they ask for the document only if the name has no port and is no IP
+    address."""
+    parsed = parse_server_name(name)
+    if parsed.port is not None or parsed.is_ip_literal:
+        return None
+    return {"m.server": f"{name}:443"}

@@ -223,6 +223,7 @@ async def test_all_of_it_has_a_time(
         "[::1]:{port}",
         "[::ffff:127.0.0.1]:{port}",
         "2130706433:{port}",
+        "localhost:{port}",
         "inside.example:{port}",
         "inside.example",
     ],

@@ -27,7 +27,14 @@ MAX_HEAD_BYTES = 32 * 1024
 
 _NEVER = float("inf")
 _READ = frozenset(
-    {b"authorization", b"content-encoding", b"content-length", b"expect", b"x-forwarded-for"}
+    {
+        b"authorization",
+        b"content-encoding",
+        b"content-length",
+        b"expect",
+        b"host",
+        b"x-forwarded-for",
+    }
 )
 
 
@@ -142,6 +149,7 @@ class Connection(asyncio.Protocol):
         self._body = self._new_body()
         self._authorization: list[str] = []
         self._forwarded: list[str] = []
+        self._host = ""
         self._expects = False
         if self.task is None:
             self._set_deadline()
@@ -161,6 +169,8 @@ class Connection(asyncio.Protocol):
             self._authorization.append(value.decode("latin-1"))
         elif name == b"x-forwarded-for":
             self._forwarded.append(value.decode("latin-1"))
+        elif name == b"host":
+            self._host = value.decode("latin-1")
         elif name == b"content-length":
             if len(value) > 10:
                 raise TooLarge("The request body is too large.")
@@ -192,6 +202,7 @@ class Connection(asyncio.Protocol):
             authorization=self._authorization,
             body=self._body.complete(),
             address=partial(calling_address, self._peer, self._forwarded),
+            host=self._host,
         )
         self._take(_Received(request, self._parser.should_keep_alive(), self._body))
         self._body = self._new_body()

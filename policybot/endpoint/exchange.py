@@ -21,13 +21,14 @@ CODED_BODY = "The request body must not be compressed."
 class Request(NamedTuple):
     """What a caller sent. ``target`` is the request target exactly as sent, since the caller
     signed it; ``authorization`` holds each Authorization header. ``address`` finds out the calling
-    address, empty if it is not known."""
+    address, empty if it is not known. ``host`` is the header, empty without one."""
 
     method: str
     target: str
     authorization: Sequence[str]
     body: bytes
     address: Callable[[], str] = str
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

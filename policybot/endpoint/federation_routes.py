@@ -10,20 +10,17 @@ from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote
 
-from policybot import __version__
 from policybot.policy.room import ProtectedRoom
-from policybot.protocol.canonical_json import JsonObject, canonical_json
-from policybot.protocol.server_name import parse_server_name
+from policybot.protocol.canonical_json import canonical_json
 
 from .caller import RequestKeys
-from .document import INSTANCE_HEADER, JSON, Methods, document
+from .document import INSTANCE_HEADER, JSON, Methods
 from .errors import InvalidParam, MissingParam, UserUnknown
 from .exchange import MAX_BODY_BYTES, Headers, Request, Response
 from .federation_caller import FederationCaller
 from .invitations import FederationKey, Invitations, InviteUseCase
-from .paths import FEDERATION_VERSION, SERVER_KEYS, SERVER_WELL_KNOWN, SUPPORT_WELL_KNOWN
 from .sender import EventKeys
-from .support import support_document
+from .server_documents import KeyDocuments, ServerDocuments
 from .transactions import MAX_PDUS, Hints, Transactions
 
 MAX_TRANSACTION_BYTES = MAX_PDUS * MAX_BODY_BYTES
@@ -42,10 +39,8 @@ DISPLAY_NAME = "Policy server"
 _MAX_QUERY_FIELDS = 20
 
 
-class OwnServerKeys(FederationKey, Protocol):
-    """The keys of our server, and the document that publishes them."""
-
-    def document(self, now_ms: int) -> JsonObject: ...
+class OwnServerKeys(FederationKey, KeyDocuments, Protocol):
+    """Our federation key, and what publishes it."""
 
 
 class ServerKeys(RequestKeys, EventKeys, Protocol):
@@ -53,62 +48,42 @@ class ServerKeys(RequestKeys, EventKeys, Protocol):
 
 
 class FederationRoutes:
-    """The answers of the server ``name``, whose only user is ``user_id``.
+    """The answers of a server with names of its own.
 
-    ``rooms`` are the protected rooms, read only. ``clock`` gives milliseconds since 1970.
-    ``contact`` is whom to ask, ``instance_id`` the random ID of this installation.
+    ``users`` is the policy user by each of these names, of which at least one is there: first that
+    of now, then those it had before. ``user_id`` is who may be invited: the policy user of now,
+    None if the name of now is the homeserver's. ``rooms`` are the protected rooms, read only.
+    ``clock`` gives milliseconds since 1970. ``contact`` is whom to ask, ``instance_id`` the random
+    ID of this installation.
     """
 
     def __init__(
         self,
         *,
-        name: str,
-        user_id: str,
+        users: Mapping[str, str],
+        user_id: str | None,
         own_keys: OwnServerKeys,
         keys: ServerKeys,
         rooms: Mapping[str, ProtectedRoom],
         invitations: Invitations,
         hints: Hints,
         clock: Callable[[], int],
+        contact: str | None,
         instance_id: str,
-        contact: str | None = None,
     ) -> None:
-        self._user_id = user_id
-        self._own_keys = own_keys
-        self._clock = clock
+        self._users = frozenset(users.values())
         self._headers = Headers((JSON, (INSTANCE_HEADER, instance_id)))
-        self._caller = FederationCaller(name, keys, clock)
-        self._transactions = Transactions(user_id, rooms.keys(), hints)
+        self._documents = ServerDocuments(tuple(users), own_keys, clock, contact, instance_id)
+        self._caller = FederationCaller(frozenset(users), keys, clock)
+        self._transactions = Transactions(self._users, rooms.keys(), hints)
         self._invite = InviteUseCase(
-            name=name,
-            user_id=user_id,
-            own_key=own_keys,
-            keys=keys,
-            rooms=rooms,
-            invitations=invitations,
+            user_id=user_id, own_key=own_keys, keys=keys, rooms=rooms, invitations=invitations
         )
-        version = {"server": {"name": "policybot", "version": __version__}}
-        self._documents: dict[str, Methods] = {
-            FEDERATION_VERSION: document(version, instance_id),
-            SERVER_KEYS: {"GET": self._server_keys, "HEAD": self._server_keys},
-        }
-        for path, content in (
-            (SERVER_WELL_KNOWN, _server_document(name)),
-            (SUPPORT_WELL_KNOWN, support_document(contact)),
-        ):
-            if content is not None:
-                self._documents[path] = document(content, instance_id)
 
     def methods(self, path: str) -> Methods | None:
         """The handlers of a path (as sent, without the query) by method, or None."""
         parts = [unquote(part) for part in path.split("/")]
-        found = self._documents.get("/".join(parts))
-        if found is not None:
-            return found
         match parts[1:]:
-            # Once a key ID could stand there, and Synapse asks with one.
-            case ["_matrix", "key", "v2", "server", _]:
-                return self._documents[SERVER_KEYS]
             case ["_matrix", "federation", "v1", "send", transaction_id] if transaction_id:
                 return {"PUT": self._send}
             case ["_matrix", "federation", "v2", "invite", room_id, event_id]:
@@ -119,7 +94,7 @@ class FederationRoutes:
                 return {"GET": partial(self._devices, user_id)}
             case ["_matrix", "federation", "v1", "query", "profile"]:
                 return {"GET": self._profile}
-        return None
+        return self._documents.methods("/".join(parts))
 
     def body_limit(self, target: str) -> int:
         """The most bytes that the body of a request to this target may have."""
@@ -127,9 +102,6 @@ class FederationRoutes:
             if target.startswith(start):
                 return limit
         return MAX_BODY_BYTES
-
-    async def _server_keys(self, request: Request) -> Response:
-        return self._json(self._own_keys.document(self._clock()))
 
     async def _send(self, request: Request) -> Response:
         asked = await self._caller.read(request)
@@ -166,17 +138,8 @@ class FederationRoutes:
         return self._json({"displayname": DISPLAY_NAME} if named else {})
 
     def _check_user(self, user_id: str) -> None:
-        if user_id != self._user_id:
+        if user_id not in self._users:
             raise UserUnknown("There is no such user on this server.")
 
     def _json(self, content: object) -> Response:
         return Response(HTTPStatus.OK, self._headers, canonical_json(content))
-
-
-def _server_document(name: str) -> JsonObject | None:
-    """Where servers find us: they ask for the document only if the name has no port and is no IP
-    address."""
-    parsed = parse_server_name(name)
-    if parsed.port is not None or parsed.is_ip_literal:
-        return None
-    return {"m.server": f"{name}:443"}

@@ -16,6 +16,7 @@ from policybot.protocol.event_hash import (
     pdu_signing_bytes,
     sign_event,
 )
+from policybot.protocol.identifier import server_of
 from policybot.protocol.pdu import InvalidPdu, Pdu, parse_pdu, room_id_of
 from policybot.protocol.room_version import (
     ROOM_VERSIONS,
@@ -64,24 +65,22 @@ class FederationKey(Protocol):
 
 
 class InviteUseCase:
-    """Answers invitations of ``user_id``, a user of server ``name``."""
+    """Answers invitations of ``user_id``, the policy user; of nobody if it is None."""
 
     def __init__(
         self,
         *,
-        name: str,
-        user_id: str,
+        user_id: str | None,
         own_key: FederationKey,
         keys: EventKeys,
         rooms: Mapping[str, ProtectedRoom],
         invitations: Invitations,
     ) -> None:
-        self._name = name
         self._user_id = user_id
         self._own_key = own_key
         self._rooms = rooms
         self._invitations = invitations
-        self._sender = SenderCheck(frozenset((name,)), keys, SENDER_KEY_S)
+        self._sender = SenderCheck(frozenset(), keys, SENDER_KEY_S)
 
     async def answer(self, asked: Authentic, room_id: str, invite_id: str) -> JsonObject:
         """Answer a request of version 2: the event with our signature. ``room_id`` and
@@ -127,7 +126,7 @@ class InviteUseCase:
             raise BadJson(str(error)) from None
         if pdu.type != "m.room.member" or pdu.content.get("membership") != "invite":
             raise InvalidParam("The event is no invitation.")
-        if pdu.state_key != self._user_id:
+        if self._user_id is None or pdu.state_key != self._user_id:
             raise Forbidden("The event invites no user of this server.")
         # Such an invitation need not be signed by the sender's server.
         if "third_party_invite" in pdu.content:
@@ -153,8 +152,8 @@ class InviteUseCase:
             raise Forbidden("This policy server is not to join that room.")
         if not _alike(room.version, pdu.version):
             raise InvalidParam("The room is of another version than the request says.")
-        key = self._own_key
-        signed = sign_event(pdu.event, pdu.version, self._name, key.key_id, key.signing_key)
+        name, key = server_of(pdu.state_key or ""), self._own_key
+        signed = sign_event(pdu.event, pdu.version, name, key.key_id, key.signing_key)
         self._invitations.accepted(pdu.room_id)
         return signed
 

@@ -29,12 +29,12 @@ class Hints(Protocol):
 
 
 class Transactions:
-    """Takes transactions; ``user_id`` is the policy user."""
+    """Takes transactions; ``users`` are our policy users."""
 
-    def __init__(self, user_id: str, rooms: Collection[str], hints: Hints) -> None:
+    def __init__(self, users: Collection[str], rooms: Collection[str], hints: Hints) -> None:
         self._rooms = rooms
         self._hints = hints
-        self._told = _STATE | {("m.room.member", user_id)}
+        self._told = _STATE | {("m.room.member", user) for user in users}
 
     def take(self, transaction: JsonObject) -> None:
         """Tell of each room at most once. An event that makes no sense spoils no other.

@@ -46,6 +46,7 @@ def handler_of(
                     received.remote or "",
                     received.headers.getall(hdrs.X_FORWARDED_FOR, ()),
                 ),
+                host=received.headers.get(hdrs.HOST, ""),
             )
         except MatrixError as error:
             response = endpoint.refuse(error)

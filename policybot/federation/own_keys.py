@@ -25,24 +25,26 @@ OldKeys = Mapping[str, tuple[VerifyKey, int]]
 
 
 class OwnKeys:
-    """The federation key of server ``name``, and the document that publishes it."""
+    """The federation key of server ``name``, and the documents that publish it, also under names
+    that the server had before."""
 
     def __init__(self, name: str, signing_key: SigningKey, old: OldKeys) -> None:
         self.name = name
         self.signing_key = signing_key
         self.key_id = key_id_of(signing_key.verify_key)
         self.old = old
-        self._document: JsonObject = {}
-        self._made_ts = 0
+        self._made: dict[str, tuple[int, JsonObject]] = {}
 
-    def document(self, now_ms: int) -> JsonObject:
+    def document(self, now_ms: int, name: str | None = None) -> JsonObject:
         """The document for those who ask now (ms since 1970): valid for 24 hours when it is made,
-        and made anew after half of that."""
-        if not 0 <= now_ms - self._made_ts < DAY_MS // 2 or not self._document:
+        and made anew after half of that. ``name`` is one of our names, None the one of now."""
+        name = name or self.name
+        made_ts, document = self._made.get(name, (0, {}))
+        if not 0 <= now_ms - made_ts < DAY_MS // 2 or not document:
             keys = {self.key_id: self.signing_key}
-            self._document = server_keys_document(self.name, keys, self.old, now_ms + DAY_MS)
-            self._made_ts = now_ms
-        return self._document
+            document = server_keys_document(name, keys, self.old, now_ms + DAY_MS)
+            self._made[name] = (now_ms, document)
+        return document
 
 
 def key_id_of(key: VerifyKey) -> str:

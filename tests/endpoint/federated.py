@@ -62,19 +62,24 @@ class Hinted(list[str]):
 
 
 class FederatedScene(Scene):
-    """A scene whose policy server has the server name ``own_name`` to itself."""
+    """A scene whose policy server has server names to itself."""
 
     def __init__(
-        self, *, own_name: str = NAME, contact: str | None = None, **arguments: Any
+        self,
+        *,
+        names: tuple[str, ...] = (NAME,),
+        user_id: str | None = USER,
+        contact: str | None = None,
+        **arguments: Any,
     ) -> None:
         super().__init__(contact=contact, **arguments)
-        self.own_keys, _ = load_own_keys(own_name, None, SigningKey(b"f" * 32).seed, NOW)
+        self.own_keys, _ = load_own_keys(names[0], None, SigningKey(b"f" * 32).seed, NOW)
         self.invited = Invited()
         self.hinted = Hinted()
         self.now = NOW
         self.federation = FederationRoutes(
-            name=own_name,
-            user_id=f"@policy:{own_name}",
+            users={name: f"@policy:{name}" for name in names},
+            user_id=user_id,
             own_keys=self.own_keys,
             keys=self.keys,
             rooms=self.rooms,
@@ -91,9 +96,9 @@ class FederatedScene(Scene):
             federation=self.federation,
         )
 
-    async def get(self, path: str) -> Reply:
+    async def get(self, path: str, host: str = NAME) -> Reply:
         """Ask without any signature."""
-        return await self.request("GET", URL(path, encoded=True))
+        return await self.request("GET", URL(path, encoded=True), headers={"Host": host})
 
     async def call(
         self,

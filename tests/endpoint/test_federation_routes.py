@@ -6,6 +6,7 @@ import pytest
 
 from policybot import __version__
 from policybot.endpoint.federation_routes import DISPLAY_NAME
+from policybot.endpoint.http_server import HttpServer
 from policybot.endpoint.paths import (
     FEDERATION_VERSION,
     SERVER_KEYS,
@@ -14,15 +15,30 @@ from policybot.endpoint.paths import (
     SUPPORT_WELL_KNOWN,
     WELL_KNOWN,
 )
+from policybot.endpoint.web_app import WebServer
 from policybot.protocol.server_keys import parse_server_keys
 from policybot.protocol.signing import SigningKey
 
 from ..protocol.events import NAME
 from .conftest import Serve
-from .federated import DEVICES, PROFILE, SEND, USER, FederatedScene, signed_request
-from .scene import ALICE, INSTANCE, SERVER_KEY_ID, Scene, event_of, server_key, verifies
+from .federated import (
+    DEVICES,
+    PROFILE,
+    SEND,
+    USER,
+    FederatedScene,
+    invitation,
+    signed_request,
+    state_event,
+)
+from .scene import ALICE, INSTANCE, ROOM, SERVER_KEY_ID, Scene, event_of, server_key, verifies
 
 HOUR_MS = 3_600_000
+
+
+@pytest.fixture(params=[HttpServer, WebServer], ids=["httptools", "aiohttp"])
+def make_server(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 @pytest.fixture
@@ -68,13 +84,50 @@ async def test_version(scene: FederatedScene) -> None:
     ],
 )
 async def test_where_servers_find_us(serve: Serve, name: str, document: Any) -> None:
-    scene = FederatedScene(own_name=name)
+    scene = FederatedScene(names=(name,))
     await serve(scene)
-    reply = await scene.get(SERVER_WELL_KNOWN)
+    reply = await scene.get(SERVER_WELL_KNOWN, host=name)
     if document is None:
         assert (reply.status, reply.json["errcode"]) == (404, "M_UNRECOGNIZED")
     else:
         assert (reply.status, reply.json) == (200, document)
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("policy.example.org", "policy.example.org"),
+        ("old.example.org", "old.example.org"),
+        ("OLD.example.org:443", "old.example.org"),
+        ("older.example.org:8448", "older.example.org:8448"),
+        ("older.example.org", "older.example.org:8448"),
+        ("elsewhere.example.org", "policy.example.org"),
+        ("", "policy.example.org"),
+        ("\u00ff:\u00ff", "policy.example.org"),
+    ],
+)
+async def test_each_of_our_names_has_its_documents(serve: Serve, host: str, name: str) -> None:
+    """While a room carries a former name, servers must find us under it."""
+    scene = FederatedScene(
+        names=("policy.example.org", "old.example.org", "older.example.org:8448")
+    )
+    await serve(scene)
+    keys = parse_server_keys((await scene.get(SERVER_KEYS, host)).json, name)
+    assert list(keys.verify_keys) == [scene.own_keys.key_id]
+    place = await scene.get(SERVER_WELL_KNOWN, host)
+    assert place.json.get("m.server") == (None if ":" in name else f"{name}:443")
+
+
+async def test_what_is_asked_under_a_former_name(serve: Serve) -> None:
+    """The name of now is the homeserver's, and rooms still carry the one before."""
+    scene = FederatedScene(user_id=None)
+    await serve(scene)
+    assert (await scene.get(SERVER_WELL_KNOWN)).status == 200
+    assert (await scene.call("GET", DEVICES)).json["user_id"] == USER
+    assert (await scene.send(state_event("m.room.policy"))).status == 200
+    assert scene.hinted == [ROOM]
+    reply = await scene.invite(invitation())
+    assert (reply.status, reply.json["errcode"]) == (403, "M_FORBIDDEN")
 
 
 async def test_whom_to_ask(serve: Serve) -> None:
@@ -224,6 +277,19 @@ async def test_only_servers_may_ask(
         reply = await scene.call(method, path, content, signed=signed)
         assert (reply.status, reply.json["errcode"]) == (401, "M_UNAUTHORIZED"), signed
     assert scene.keys.fetched == []
+
+
+@pytest.mark.parametrize("path", [DEVICES, PROFILE, PROFILE + "&field=displayname"])
+async def test_a_path_that_was_decoded_on_its_way(scene: FederatedScene, path: str) -> None:
+    """As inside maubot's web server; the server has signed what it sent."""
+
+    def as_sent(origin: str, method: str, _: str, content: Any) -> str:
+        return signed_request(origin, method, path, content)
+
+    decoded = path.replace("%40", "@").replace("%3A", ":")
+    assert (await scene.call("GET", decoded, signed=as_sent)).status == 200
+    other = decoded.replace("policy", "other")
+    assert (await scene.call("GET", other, signed=as_sent)).status == 401
 
 
 async def test_an_unknown_key_is_fetched_before_the_body_is_read(scene: FederatedScene) -> None:

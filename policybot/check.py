@@ -4,33 +4,32 @@ It may be run before the first `policybot run`: while nothing listens there, it 
 the moment of the check, so that the reverse proxy's line can be tried.
 """
 
-import errno
 import stat
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 
 from mautrix.util.async_db import Database
 from yarl import URL
 
-from .account import Account, StartFailed, check_config
+from .account import Account, StartFailed, check_config, policy_user
+from .app import now_ms
 from .bot.client import HomeserverAway, MatrixClient, open_api
 from .config import Config, HomeserverConfig, ListenConfig
-from .endpoint.document import INSTANCE_HEADER
-from .endpoint.errors import BadJson, MatrixError, Unauthorized, UnrecognizedPath
-from .endpoint.exchange import MAX_BODY_BYTES, Headers, Request, Response
-from .endpoint.listener import Listener, url_of
-from .endpoint.paths import SIGN, UNSTABLE_SIGN, UNSTABLE_WELL_KNOWN, WELL_KNOWN
+from .endpoint.certificate import CertificateUnusable
+from .endpoint.federation_routes import FederationRoutes
 from .federation.client import HttpClient
 from .federation.notary import Notary
+from .federation.own_keys import OwnKeys, load_own_keys
+from .federation.own_name_probe import OwnName, OwnNameProbe
 from .federation.probe import RouteResult, check_key_delivery, probe_routes
 from .login import log_in_once
-from .protocol.canonical_json import canonical_json
+from .outside import cure_lines, proxy_lines
+from .protocol.signing import InvalidKey
+from .stand_in import Nobody, StandIn, answering
 from .store.database import DatabaseUnusable, close_database, open_database
-from .store.settings import Settings
+from .store.settings import Setting, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +61,15 @@ async def findings(config: Config, file: Path) -> AsyncIterator[Finding]:
     """Look at one thing after another. What needs a thing that failed is left out."""
     assert config.standalone is not None
     homeserver = config.standalone.homeserver
-    name = config.policy_server.name
+    account = Account(homeserver.user_id, homeserver.url)
     try:
-        check_config(config, Account(homeserver.user_id, homeserver.url))
+        check_config(config, account)
     except StartFailed as error:
         yield Finding(str(error), False)
     else:
         yield Finding("The configuration is complete.", True)
     async with HttpClient() as http:
-        fault = await check_key_delivery(Notary(homeserver.url, name, http))
+        fault = await check_key_delivery(Notary(homeserver.url, account.server, http))
         yield Finding(fault or "The homeserver delivers keys.", fault is None)
         try:
             database = await open_database(config.standalone.database)
@@ -84,7 +83,7 @@ async def findings(config: Config, file: Path) -> AsyncIterator[Finding]:
         try:
             yield Finding("The database can be used.", True)
             yield await _login(homeserver, database)
-            async for finding in _endpoint(config, database, http):
+            async for finding in _endpoint(config, account, database, http):
                 yield finding
         finally:
             await close_database(database)
@@ -104,88 +103,85 @@ async def _login(homeserver: HomeserverConfig, database: Database) -> Finding:
 
 
 async def _endpoint(
-    config: Config, database: Database, http: HttpClient
+    config: Config, account: Account, database: Database, http: HttpClient
 ) -> AsyncIterator[Finding]:
     """Whether this installation answers under its public name, path by path."""
     server, listen = config.policy_server, config.listen
     assert listen is not None
-    own_id = await Settings(database).instance_id()
-    told: set[str] = set()
+    settings = Settings(database)
+    own_id = await settings.instance_id()
+    federation = probe = None
+    user_id = policy_user(config, account)
+    if user_id is not None:
+        try:
+            keys = await _own_keys(config, settings)
+        except InvalidKey as error:
+            yield Finding(str(error), False)
+            return
+        federation = _federation(config, user_id, keys, own_id)
+        own_key = keys.signing_key.verify_key
+        own = OwnName(server.name, own_id, own_key, server.public_url)
+        probe = OwnNameProbe.guarded(own, config.federation.allow_networks)
+    told: set[object] = set()
     try:
-        async with _answering(listen, own_id):
-            async for route in probe_routes(server.name, own_id, http, server.public_url):
-                yield _finding(route, listen, told)
+        async with answering(StandIn(own_id, federation), listen) as certificate_faults:
+            for fault in certificate_faults:
+                yield Finding(fault, False)
+            if probe is None:
+                async for route in probe_routes(server.name, own_id, http, server.public_url):
+                    yield _finding(route, server.name, listen, told)
+            else:
+                for route in await probe.routes():
+                    yield _finding(route, server.name, listen, told)
+    except CertificateUnusable as error:
+        yield Finding(str(error), False)
     except OSError as error:
         yield Finding(
             f"The endpoint cannot listen on {listen.host}, port {listen.port}: "
             f"{error.strerror or error}. Change `listen`.",
             False,
         )
+    finally:
+        if probe is not None:
+            await probe.close()
 
 
-def _finding(route: RouteResult, listen: ListenConfig, told: set[str]) -> Finding:
+async def _own_keys(config: Config, settings: Settings) -> OwnKeys:
+    """The federation key, made now if policybot has never run. Raises InvalidKey."""
+    configured, now = config.policy_server.federation_key, now_ms()
+    stored = await settings.get(Setting.FEDERATION_KEYS)
+    keys, text = load_own_keys(config.policy_server.name, stored, configured, now)
+    if stored is None:
+        # What was asked for now must be what is published later.
+        await settings.set(Setting.FEDERATION_KEYS, text)
+    return keys
+
+
+def _federation(config: Config, user_id: str, keys: OwnKeys, own_id: str) -> FederationRoutes:
+    nobody = Nobody()
+    return FederationRoutes(
+        name=config.policy_server.name,
+        user_id=user_id,
+        own_keys=keys,
+        keys=nobody,
+        rooms={},
+        invitations=nobody,
+        hints=nobody,
+        clock=now_ms,
+        instance_id=own_id,
+        contact=config.policy_server.contact,
+    )
+
+
+def _finding(route: RouteResult, name: str, listen: ListenConfig, told: set[object]) -> Finding:
     if not route.text:
         return Finding(f"The {route.owner} answers at {route.address}.", True)
     if not route.needed:
         return Finding(f"Homeservers do not need it, but: {route.text}", True)
-    if not route.prefix or route.prefix in told:
+    cure = route.cure or route.prefix
+    if not cure or cure in told:
         return Finding(route.text, False)
-    told.add(route.prefix)
+    told.add(cure)
+    if route.cure is not None:
+        return Finding(route.text, False, cure_lines(route.cure, name, listen))
     return Finding(route.text, False, proxy_lines(route.prefix, listen.host, listen.port))
-
-
-def proxy_lines(prefix: str, host: str, port: int) -> tuple[str, ...]:
-    """What sends the paths that begin with ``prefix`` to us, as docs/deploy.md has it."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    url = url_of(host, port)
-    pattern = f"{prefix}*" if prefix.endswith("/") else prefix
-    return (
-        f"nginx:   location ^~ {prefix} {{ proxy_pass {url}; }}",
-        f"Caddy:   reverse_proxy {pattern} {url.removeprefix('http://')}",
-        f"Traefik: PathPrefix(`{prefix}`) in the rule of the router to {url}",
-        "Where they stand: docs/deploy.md",
-    )
-
-
-class _StandIn:
-    """Answers the probes as the endpoint would."""
-
-    def __init__(self, own_id: str) -> None:
-        self._headers = Headers((("Content-Type", "application/json"), (INSTANCE_HEADER, own_id)))
-
-    async def answer(self, request: Request) -> Response:
-        path = request.target
-        if path in (WELL_KNOWN, UNSTABLE_WELL_KNOWN):
-            return Response(HTTPStatus.OK, self._headers, b"{}")
-        if path not in (SIGN, UNSTABLE_SIGN):
-            return self.refuse(UnrecognizedPath("This is only a check."))
-        error = BadJson if request.authorization else Unauthorized
-        return self.refuse(error("This is only a check."))
-
-    def body_limit(self, target: str) -> int:
-        return MAX_BODY_BYTES
-
-    def refuse(self, error: MatrixError) -> Response:
-        return Response(error.status, self._headers, canonical_json(error.to_json()))
-
-
-@asynccontextmanager
-async def _answering(listen: ListenConfig, own_id: str) -> AsyncIterator[None]:
-    """Answer the probes in place of policybot, unless something listens there already.
-
-    Raises:
-        OSError: the address cannot be used.
-    """
-
-    listener = Listener(_StandIn(own_id), listen.host, listen.port)
-    try:
-        await listener.start()
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        yield  # most likely by policybot itself; if not, the probe tells
-        return
-    try:
-        yield
-    finally:
-        await listener.stop()

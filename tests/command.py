@@ -91,7 +91,7 @@ def write_config(
         },
     }
     for name, section in sections.items():
-        config[name] = {**config[name], **section}
+        config[name] = {**config.get(name, {}), **section}
     file = directory / "config.yaml"
     file.touch(0o600)
     file.write_text(json.dumps(config))

@@ -1,13 +1,23 @@
 """`policybot check` against a small homeserver: each line it prints, and each fault it finds."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from policybot.check import proxy_lines
+from policybot.config import ListenConfig, TlsConfig
 from policybot.demo.ports import free_ports
-from policybot.endpoint.paths import SIGN, UNSTABLE_SIGN, UNSTABLE_WELL_KNOWN, WELL_KNOWN
+from policybot.endpoint.paths import (
+    FEDERATION_VERSION,
+    SERVER_KEYS,
+    SIGN,
+    UNSTABLE_SIGN,
+    UNSTABLE_WELL_KNOWN,
+    WELL_KNOWN,
+)
+from policybot.federation.probe import Cure
+from policybot.outside import cure_lines, proxy_lines
 from policybot.store.database import open_database
 from policybot.store.settings import Setting, Settings
 
@@ -15,10 +25,13 @@ from .bot.conftest import homeserver
 from .bot.fake_homeserver import FakeHomeserver, Fault
 from .bot.public_front import PublicFront
 from .command import BOT, Ended, policybot, running, write_config
+from .federation.authority import Authority
+from .federation.conftest import authority
 from .postgres import Postgres
 
-__all__ = ["homeserver"]
+__all__ = ["authority", "homeserver"]
 
+SEED = "A" * 43
 NOBODY_THERE = "http://127.0.0.1:1"
 KEYS = "The homeserver delivers keys."
 DATABASE = "The database can be used."
@@ -137,6 +150,86 @@ async def test_the_homeserver_under_the_public_name_means_missing_proxy_lines(
     ]
 
 
+# -- a name of its own ---------------------------------------------------------------------------
+
+
+def write_own_name(
+    directory: Path, homeserver: FakeHomeserver, authority: Authority, *names: str
+) -> str:
+    """A configuration for a name of our own on loopback, with TLS by itself; gives the name."""
+    (port,) = free_ports(1)
+    name = f"127.0.0.1:{port}"
+    certificate = str(authority.server_file(*names, until=datetime.now(UTC) + timedelta(99)))
+    write_config(
+        directory,
+        {"url": homeserver.url, "access_token": homeserver.token(BOT)},
+        policy_server={"name": name},
+        listen={"port": port, "tls": {"certificate": certificate, "key": certificate}},
+        federation={"allow_networks": ["127.0.0.0/8"]},
+    )
+    return name
+
+
+def own_name_answers(name: str) -> list[str]:
+    return [
+        f"The endpoint answers at https://{name}{path}."
+        for path in (
+            SIGN,
+            UNSTABLE_SIGN,
+            SERVER_KEYS,
+            FEDERATION_VERSION,
+            f"/_matrix/federation/v1/user/devices/%40policy%2F%3A{name.replace(':', '%3A')}",
+        )
+    ]
+
+
+async def test_a_name_of_its_own_is_asked_as_others_ask(
+    homeserver: FakeHomeserver, authority: Authority, tmp_path: Path
+) -> None:
+    name = write_own_name(tmp_path, homeserver, authority, "127.0.0.1")
+    trust = {"SSL_CERT_FILE": str(authority.file)}
+    for _ in range(2):  # the key that was made for the first check is the one of the next
+        ended = await policybot("check", directory=tmp_path, **trust)
+        lines = ended.out.splitlines()
+        assert lines[lines.index(DATABASE) :] == [DATABASE, LOGIN, *own_name_answers(name)]
+    assert KEYS in ended.out
+
+    ended = await policybot("check", directory=tmp_path)
+    assert ended.code == 1
+    assert f"the TLS certificate of {name} is not good" in ended.err
+    assert "    listen.tls needs a certificate for 127.0.0.1 that other servers" in ended.err
+
+
+async def test_a_certificate_that_cannot_be_used(
+    homeserver: FakeHomeserver, authority: Authority, tmp_path: Path
+) -> None:
+    write_own_name(tmp_path, homeserver, authority, "127.0.0.1")
+    certificate = {"POLICYBOT_LISTEN__TLS__CERTIFICATE": "/no/such.pem"}
+    ended = await policybot("check", directory=tmp_path, **certificate)
+    assert ended.code == 1
+    assert "policybot: listen.tls.certificate: /no/such.pem cannot be read" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("cure", "words"),
+    [
+        (Cure.DNS, "A record (and AAAA) of policy.example.org"),
+        (Cure.FIREWALL, "port 443 (or 8448) must be open"),
+        (Cure.CERTIFICATE, "The reverse proxy needs a certificate for policy.example.org"),
+        (Cure.PROXY, "server_name policy.example.org; location / { proxy_pass http://127"),
+    ],
+)
+def test_what_is_to_be_set_right(cure: Cure, words: str) -> None:
+    listen = ListenConfig("0.0.0.0", 8090)
+    assert words in "\n".join(cure_lines(cure, "policy.example.org", listen))
+
+
+def test_with_tls_by_itself_there_is_no_proxy() -> None:
+    listen = ListenConfig("0.0.0.0", 8448, TlsConfig("c", "k"))
+    lines = "\n".join(cure_lines(Cure.PROXY, "policy.example.org:8448", listen))
+    assert "port 8448, with TLS: port 8448" in lines
+
+
 @pytest.mark.parametrize(
     ("host", "address"),
     [("0.0.0.0", "127.0.0.1:80"), ("::", "[::1]:80"), ("10.0.0.1", "10.0.0.1:80")],
@@ -171,12 +264,12 @@ async def test_every_fault_has_a_line_of_its_own(tmp_path: Path) -> None:
     write_config(
         tmp_path,
         {"url": NOBODY_THERE, "access_token": "t"},
-        policy_server={"name": "other.example.org", "public_url": NOBODY_THERE},
+        policy_server={"signing_key": SEED, "federation_key": SEED, "public_url": NOBODY_THERE},
     )
     ended = await check(tmp_path)
     assert (ended.code, ended.out) == (1, DATABASE + "\n")
     name, keys, login, endpoint = ended.err.splitlines()
-    assert "policy_server.name is other.example.org" in name
+    assert "policy_server.federation_key is the same" in name
     assert "does not deliver keys" in keys
     assert f"The homeserver at {NOBODY_THERE}: cannot be reached" in login
     assert "refuses the connection" in endpoint

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from policybot.bot.command_forms import COMMAND_FORMS
-from policybot.check import proxy_lines
 from policybot.config import _KEYS, _MODERATION_ROOM_KEYS, parse_config
 from policybot.endpoint.paths import HEALTH, POLICY_PATHS
+from policybot.outside import proxy_lines
 from policybot.policy.evaluator import _ALWAYS_SIGNED_STATE
 
 ROOT = Path(__file__).parent.parent

@@ -17,7 +17,10 @@ PACKAGE = Path(policybot.__file__).parent
 
 PURE = ("protocol", "policy")
 PARTS = ("federation", "endpoint", "bot", "store")
-ENTRIES = ("standalone", "login", "listening", "check", "init", "move", "cli", "hosted", "plugin")
+SHARED = ("listening", "login", "outside", "stand_in")
+"""What entries have in common."""
+
+ENTRIES = (*SHARED, "standalone", "check", "init", "move", "cli", "hosted", "plugin")
 """What runs the application, in one way or another."""
 
 PIECES = ("chat_parts", "federation_member", "own_faults", "room_checks")
@@ -36,7 +39,7 @@ ALLOWED = {
     "federation_member": {"account", "bot", "federation", "store", "protocol"},
     "room_checks": {"bot", "federation"},
     "own_faults": {"bot"},
-    **dict.fromkeys(ENTRIES, {"account", "app", "login", "listening", *CONFIG, *PARTS, *PURE}),
+    **dict.fromkeys(ENTRIES, {*SHARED, "account", "app", *CONFIG, *PARTS, *PURE}),
     "plugin": {"account", "hosted", *PARTS, *PURE},
     "cli": {"standalone", "check", "init", "move", "demo", "config", "protocol"},
     # The demonstration is a user of the command, and of the words of the protocol.

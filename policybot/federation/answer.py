@@ -17,6 +17,8 @@ WELL_KNOWN_PATHS = (
     "/.well-known/matrix/org.matrix.msc4284.policy_server",
 )
 KEY_SERVER_PATH = "/_matrix/key/v2/server"
+VERSION_PATH = "/_matrix/federation/v1/version"
+SERVER_WELL_KNOWN_PATH = "/.well-known/matrix/server"
 
 # 520 to 526 are what Cloudflare answers in place of a server that it cannot reach.
 _GATEWAY_FAULTS = frozenset({502, 503, 504, *range(520, 527)})
@@ -32,10 +34,13 @@ class Fault:
     line: bool = False
 
 
-def fault_in(response: Response, instance_id: str, path: str, prefix: str) -> Fault | None:
-    """What is wrong with the answer, or None if it is ours."""
+def fault_in(
+    response: Response, instance_id: str, path: str, prefix: str, expected: int
+) -> Fault | None:
+    """What is wrong with the answer, or None if it is ours with the ``expected`` status.
+
+    ``prefix`` is what the reverse proxy must send to us, in words."""
     status = response.status
-    expected = 200 if path in WELL_KNOWN_PATHS else 401
     instance = response.headers.get(INSTANCE_HEADER)
     if instance == instance_id:
         if status == expected:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from ..protocol.server_name import InvalidServerName, parse_server_name
+from ..protocol.server_name import InvalidServerName
 from .answer import (
     INSTANCE_HEADER,
     KEY_SERVER_PATH,
@@ -23,11 +23,18 @@ from .answer import (
 from .client import HttpClient, RequestFailed, RequestTimedOut, Response
 from .dns_lookup import DnsLookup
 from .notary import ANY_KEY_ID, Notary, Wanted
-from .resolve import Target, resolve
-from .well_known import WellKnown
+from .public_place import PROBE_TIMEOUT_S, Place, places_of
 
-PROBE_TIMEOUT_S = 10.0
 KEY_TIMEOUT_S = 15.0
+
+
+class Cure(StrEnum):
+    """What is to be set right where a name of our own is not served by us."""
+
+    DNS = "DNS"
+    FIREWALL = "firewall"
+    CERTIFICATE = "certificate"
+    PROXY = "proxy"
 
 
 class ProbeOutcome(StrEnum):
@@ -60,7 +67,7 @@ class RouteResult:
     """What answers under one public path. ``text`` is empty when it is who should.
 
     ``owner`` is who should. ``prefix`` is set where the reverse proxy's line for it is missing or
-    wrong. Without ``needed`` a fault keeps nobody from talking.
+    wrong; ``cure`` says where else to look. Without ``needed`` a fault keeps nobody from talking.
     """
 
     address: str
@@ -68,56 +75,7 @@ class RouteResult:
     prefix: str = ""
     needed: bool = True
     owner: str = "endpoint"
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where to ask: a URL without path, as found by the name or (``target`` None) as given."""
-
-    url: str
-    name: str
-    target: Target | None
-
-    async def ask(
-        self, path: str, client: HttpClient, authorization: str | None = None
-    ) -> Response:
-        """POST to a `/sign`, GET anything else. Raises RequestFailed."""
-        headers = {} if self.target is None else {"Host": self.target.host_header}
-        hostname = None if self.target is None else self.target.server_hostname
-        if authorization is not None:
-            headers["Authorization"] = authorization
-        address = self.url + path
-        if path not in (SIGN_PATH, UNSTABLE_SIGN_PATH):
-            return await client.get_json(
-                address, headers=headers, timeout_s=PROBE_TIMEOUT_S, server_hostname=hostname
-            )
-        return await client.post_json(
-            address, {}, headers=headers, timeout_s=PROBE_TIMEOUT_S, server_hostname=hostname
-        )
-
-    def web_site(self) -> "_Place":
-        """Where the name's own well-known documents are, which no delegation moves."""
-        if self.target is None:
-            return self
-        host = parse_server_name(self.name).host
-        return _Place(f"https://{host}", self.name, Target("", host, host.strip("[]")))
-
-    @property
-    def on_web_site(self) -> bool:
-        """Whether the name's own web server is asked for the endpoint too, as far as is known: its
-        name says no other port, and its document no other server."""
-        if self.target is None:
-            return True
-        return self.target.host_header == self.name and parse_server_name(self.name).port is None
-
-
-async def _find(
-    name: str, client: HttpClient, public_url: str | None, dns: DnsLookup | None
-) -> _Place:
-    if public_url is not None:
-        return _Place(public_url.rstrip("/"), name, None)
-    target = (await resolve(name, WellKnown(client), dns or DnsLookup()))[0]
-    return _Place(target.url, name, target)
+    cure: Cure | None = None
 
 
 async def probe_endpoint(
@@ -133,15 +91,15 @@ async def probe_endpoint(
     SRV records (None: as the system asks).
     """
     try:
-        place = await _find(name, client, public_url, dns)
+        place = (await places_of(name, client, public_url, dns))[0]
     except InvalidServerName:
         return ProbeResult(ProbeOutcome.UNREACHABLE, f"{name!r} is not a server name.", "")
     address = place.url + SIGN_PATH
     try:
         response = await place.ask(SIGN_PATH, client)
     except RequestFailed as error:
-        return ProbeResult(ProbeOutcome.UNREACHABLE, _unreachable(place, error), address)
-    fault = fault_in(response, instance_id, SIGN_PATH, SIGN_PREFIX)
+        return ProbeResult(ProbeOutcome.UNREACHABLE, place.unreachable(error), address)
+    fault = fault_in(response, instance_id, SIGN_PATH, SIGN_PREFIX, 401)
     if fault is None:
         return ProbeResult(ProbeOutcome.OK, "", address)
     return ProbeResult(ProbeOutcome.NOT_OURS, f"{address}: {fault.text}", address)
@@ -156,7 +114,7 @@ async def probe_routes(
 ) -> AsyncIterator[RouteResult]:
     """Ask each public path by itself; only the first if nothing answers at all."""
     try:
-        place = await _find(name, client, public_url, dns)
+        place = (await places_of(name, client, public_url, dns))[0]
         web_site = place.web_site()
     except InvalidServerName:
         yield RouteResult("", f"{name!r} is not a server name.")
@@ -165,12 +123,12 @@ async def probe_routes(
     try:
         response = await place.ask(SIGN_PATH, client)
     except RequestFailed as error:
-        yield RouteResult(address, _unreachable(place, error))
+        yield RouteResult(address, place.unreachable(error))
         return
-    fault = fault_in(response, instance_id, SIGN_PATH, SIGN_PREFIX)
+    fault = fault_in(response, instance_id, SIGN_PATH, SIGN_PREFIX, 401)
     if fault is None:
         try:
-            fault = await _header_fault(place, client)
+            fault = await header_fault(place, client)
         except RequestFailed as error:
             fault = Fault(f"{error}.")
     yield _result(address, fault, SIGN_PREFIX)
@@ -182,29 +140,32 @@ async def probe_routes(
 
 
 async def _route(
-    place: _Place, path: str, prefix: str, instance_id: str, client: HttpClient
+    place: Place, path: str, prefix: str, instance_id: str, client: HttpClient
 ) -> RouteResult:
+    expected = 200 if path in WELL_KNOWN_PATHS else 401
     try:
-        fault = fault_in(await place.ask(path, client), instance_id, path, prefix)
+        fault = fault_in(await place.ask(path, client), instance_id, path, prefix, expected)
     except RequestFailed as error:
         fault = Fault(f"{error}.")
     return _result(place.url + path, fault, prefix)
 
 
-async def _header_fault(place: _Place, client: HttpClient) -> Fault | None:
+async def header_fault(
+    place: Place, client: HttpClient, timeout_s: float = PROBE_TIMEOUT_S
+) -> Fault | None:
     """Whether the header Authorization is taken away on the way to us. Raises RequestFailed.
 
     With it, even of nobody's making, the empty event is looked at and is what is wrong.
     """
     header = f'X-Matrix origin="{place.name}",key="ed25519:probe",sig="probe"'
-    if (await place.ask(SIGN_PATH, client, header)).status != 401:
+    if (await place.ask(SIGN_PATH, client, header, timeout_s)).status != 401:
         return None
     return Fault(
         "the header Authorization does not arrive: the reverse proxy must hand it on as it came."
     )
 
 
-async def _key_server(place: _Place, client: HttpClient) -> RouteResult:
+async def _key_server(place: Place, client: HttpClient) -> RouteResult:
     """Whether it is still the homeserver that answers where its keys are asked for."""
     address = place.url + KEY_SERVER_PATH
     try:
@@ -235,16 +196,6 @@ def _result(address: str, fault: Fault | None, prefix: str) -> RouteResult:
     if fault is None:
         return RouteResult(address, "")
     return RouteResult(address, f"{address}: {fault.text}", prefix if fault.line else "")
-
-
-def _unreachable(place: _Place, error: RequestFailed) -> str:
-    text = f"{error}."
-    if place.target is not None and place.target.guessed:
-        text += (
-            f" (https://{place.name}/.well-known/matrix/server names no other place, and there is"
-            " no SRV record: policy_server.public_url can say where to ask.)"
-        )
-    return text
 
 
 async def check_key_delivery(notary: Notary, *other_servers: str) -> str | None:

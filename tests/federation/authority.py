@@ -24,6 +24,8 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         self.pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+        self.file = directory / "authority.pem"
+        self.file.write_text(self.pem)
 
     def client_context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cadata=self.pem)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from .bot.room_protection import EndpointFault
+from .bot.enable_checks import EndpointFault
 from .federation.client import HttpClient
 from .federation.direct_keys import DirectKeys
 from .federation.key_ring import KeyRing

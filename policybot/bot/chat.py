@@ -14,9 +14,12 @@ from policybot.protocol.policy_event import PolicyServer
 
 from .client import MatrixClient
 from .commands import SLOW_S, Commands
+from .enable_checks import EnableChecks, MemberKeys, PublicEndpoint
 from .exemptions import Exemptions, ExemptionTable
 from .farewell import say_farewell
 from .handlers import StoredVerdicts, command_handlers
+from .hints import INTERVAL_S, Hints
+from .invitations import Invitations
 from .list_changes import ListChanges
 from .list_editor import ListEditor
 from .migrate_command import MigrateCommand
@@ -24,12 +27,14 @@ from .moderation_rooms import ModerationRooms, ModerationRoomSettings, Moderatio
 from .notices import Notices
 from .policy_lists import PolicyLists
 from .policy_state import PolicyState, ReadBack
+from .policy_user import Federation, JoinTimes, PolicyUser
 from .protected_rooms import ProtectedRooms
+from .rejoin import RejoinCommand
 from .report_text import Titles
 from .reports import CursorTable, RefusalLog, Reports, ReportTimes
 from .room_care import CareTimes, RoomCare
 from .room_commands import RoomCommands
-from .room_protection import MemberKeys, PublicEndpoint, RoomProtection
+from .room_protection import RoomProtection
 from .room_release import RoomRelease
 from .room_survey import RoomSurvey
 from .status import Condition
@@ -90,18 +95,23 @@ class Shared:
 @dataclass(frozen=True, slots=True)
 class Pace:
     """Seconds until a command is shown to be seen, and until a part that failed begins again; how
-    a state event is read back, and how often rooms are looked after."""
+    a state event is read back, how often rooms are looked after, how joins are repeated, and
+    the least time between two readings of a room because of hints."""
 
     slow: float = SLOW_S
     restart: float = 10.0
     read_back: ReadBack = ReadBack()
     care: CareTimes = CareTimes()
+    joins: JoinTimes = JoinTimes()
+    hints: float = INTERVAL_S
 
 
 class Chat:
     """Commands, protected rooms, policy lists and reports.
 
     `load` reads what is kept. Then `work` is to be run and `take` to be called with what happened.
+    ``policy_user`` is the user of a policy server with a name of its own and ``federation`` joins
+    as it; ``invitations`` and ``hints`` are what the endpoint of such a name asks and tells.
     """
 
     def __init__(
@@ -114,6 +124,8 @@ class Chat:
         endpoint: PublicEndpoint,
         keys: MemberKeys,
         condition: Callable[[], Condition],
+        federation: Federation | None = None,
+        policy_user: str | None = None,
         clock: Callable[[], int],
         pace: Pace,
     ) -> None:
@@ -129,6 +141,7 @@ class Chat:
             configured=settings.moderation_rooms,
             values=shared.moderation_rooms,
             bot_user_id=bot_user_id,
+            policy_user=policy_user,
             on_encrypted=self._tell_encrypted,
         )
         self.exemptions = Exemptions(tables.exemptions, self.moderation_rooms)
@@ -140,6 +153,9 @@ class Chat:
             bot_user_id=bot_user_id,
             ours=settings.ours,
             former=settings.former,
+            policy_user=PolicyUser(
+                client, federation, policy_user, bot_user_id=bot_user_id, times=pace.joins
+            ),
             clock=clock,
         )
         survey = RoomSurvey(self.protected_rooms, self.notices, clock)
@@ -162,7 +178,12 @@ class Chat:
             settings.report_times.interval,
         )
         editor = ListEditor(
-            client, self.lists, self.moderation_rooms, bot_user_id=bot_user_id, clock=clock
+            client,
+            self.lists,
+            self.moderation_rooms,
+            bot_user_id=bot_user_id,
+            policy_user=policy_user,
+            clock=clock,
         )
         titles = Titles(room=self.protected_rooms.name, policy_list=self.lists.title)
         self.reports = Reports(
@@ -177,14 +198,19 @@ class Chat:
             prefix=prefix,
         )
         state = PolicyState(client, self.protected_rooms, pace.read_back)
-        unfinished = UnfinishedWishes(state, self.protected_rooms, bot_user_id=bot_user_id)
+        unfinished = UnfinishedWishes(
+            state, self.protected_rooms, self.notices, bot_user_id=bot_user_id, times=pace.joins
+        )
+        self._joins = unfinished.joins
+        self.invitations = Invitations(
+            self.protected_rooms, self.moderation_rooms, self._joins, bot_user_id=bot_user_id
+        )
         protection = RoomProtection(
-            client,
             state,
             self.protected_rooms,
             self.moderation_rooms,
-            endpoint,
-            keys,
+            EnableChecks(client, endpoint, keys, self.protected_rooms.policy_user.server),
+            self._joins,
             bot_user_id=bot_user_id,
             clock=clock,
         )
@@ -207,6 +233,7 @@ class Chat:
             command_handlers(
                 client,
                 room_commands,
+                RejoinCommand(client, self.protected_rooms, self._joins, bot_user_id=bot_user_id),
                 MigrateCommand(client, protection, self.protected_rooms, bot_user_id=bot_user_id),
                 self.protected_rooms,
                 self.moderation_rooms,
@@ -235,6 +262,7 @@ class Chat:
             bot_user_id=bot_user_id,
             on_moderation_room=lambda room_id: self.care.entered(room_id),
         )
+        self.hints = Hints(self.protected_rooms, self._updates.read_room, pace.hints)
         self.care = RoomCare(
             client,
             self.moderation_rooms,
@@ -278,8 +306,10 @@ class Chat:
         await say_farewell(self._client, self.moderation_rooms, self.protected_rooms, self._prefix)
 
     async def stop(self) -> None:
-        """End commands and readings that are under way."""
+        """End commands, joins and readings that are under way."""
+        self.hints.stop()
         await self._commands.stop()
+        await self._joins.stop()
         await self._updates.stop()
 
     def _tell_encrypted(self, room_id: str) -> None:

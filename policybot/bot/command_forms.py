@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+MAX_ROOMS = 50
+
 
 @dataclass(frozen=True, slots=True)
 class CommandForm:
@@ -55,6 +57,18 @@ _FORMS = (
         changes=True,
     ),
     CommandForm(
+        name="rejoin",
+        usage="rejoin [room…]",
+        summary="let the policy user join rooms again from which it was removed",
+        details=(
+            "Only for a policy server with a name of its own. Without a room: all rooms of this "
+            "moderation room where its user is missing. I invite it where that is needed, if I "
+            "may."
+        ),
+        most=MAX_ROOMS,
+        changes=True,
+    ),
+    CommandForm(
         name="migrate",
         usage="migrate [room…] [--unchecked]",
         summary="move rooms from a former name of the policy server to the one of now",
@@ -64,7 +78,7 @@ _FORMS = (
             "it has. I check first what `enable` checks. A room that cannot be moved stays as it "
             "is, and I answer under the former name. --unchecked as for `enable`."
         ),
-        most=50,
+        most=MAX_ROOMS,
         flags=frozenset({"unchecked"}),
         changes=True,
     ),

@@ -14,6 +14,7 @@ from .migrate_command import MigrateCommand
 from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
 from .protected_rooms import ProtectedRooms
+from .rejoin import RejoinCommand
 from .report_text import Titles
 from .room_commands import RoomCommands
 from .rule_commands import RuleCommands
@@ -29,6 +30,7 @@ class StoredVerdicts(RefusalCounts, VerdictLog, Protocol):
 def command_handlers(
     client: MatrixClient,
     room_commands: RoomCommands,
+    rejoin: RejoinCommand,
     migrate_command: MigrateCommand,
     protected_rooms: ProtectedRooms,
     moderation_rooms: ModerationRooms,
@@ -64,6 +66,7 @@ def command_handlers(
     return {
         "enable": room_commands.enable,
         "disable": room_commands.disable,
+        "rejoin": rejoin.rejoin,
         "migrate": migrate_command.migrate,
         "status": status.status,
         "watch": list_commands.watch,

@@ -43,12 +43,14 @@ class ListEditor:
         moderation_rooms: ModerationRooms,
         *,
         bot_user_id: str,
+        policy_user: str | None,
         clock: Callable[[], int],
     ) -> None:
         self._client = client
         self._lists = lists
         self._moderation_rooms = moderation_rooms
         self._bot_user_id = bot_user_id
+        self._policy_user = policy_user
         self._clock = clock
         self._own_locks: dict[str, asyncio.Lock] = {}
 
@@ -56,7 +58,8 @@ class ListEditor:
 
     def check_guarded(self, moderation_room: str, entity: Entity) -> None:
         """Raises:
-        CommandError: the rule would hit the bot, its server or members of the moderation room.
+        CommandError: the rule would hit the bot, the policy user, the server of one of them or
+            members of the moderation room.
         """
         value = self._moderation_rooms.get(moderation_room)
         hits = hit_by(entity)
@@ -64,6 +67,11 @@ class ListEditor:
             raise CommandError(
                 "That would ban me or my own server. I do not write such a rule; write a narrower "
                 "one."
+            )
+        if self._policy_user is not None and hits(self._policy_user):
+            raise CommandError(
+                f"That would ban my user {self._policy_user} or its server, the policy server. I "
+                "do not write such a rule; write a narrower one."
             )
         hit = sorted(filter(hits, value.members)) if value is not None else []
         if not hit:

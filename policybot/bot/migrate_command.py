@@ -12,13 +12,14 @@ from policybot.protocol.identifier import server_of
 
 from .client import HomeserverAway, MatrixClient, Refused
 from .command import Command
+from .enable_checks import Checks
 from .errors import CommandError, NotStored, PowerMissing
 from .former_names import MAX_SHOWN, former_name, rooms_to_move
 from .protected_rooms import ProtectedRooms
 from .reply import Reply
 from .report_text import count
 from .room_commands import checks_of
-from .room_protection import Checks, RoomProtection
+from .room_protection import RoomProtection
 from .room_reference import resolve_room
 
 

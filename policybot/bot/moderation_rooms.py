@@ -62,6 +62,7 @@ class ModerationRooms:
         configured: Sequence[ModerationRoomSettings],
         values: dict[str, ModerationRoom],
         bot_user_id: str,
+        policy_user: str | None,
         on_encrypted: Callable[[str], None],
     ) -> None:
         self._client = client
@@ -70,6 +71,7 @@ class ModerationRooms:
         self._configured = tuple(configured)
         self._values = values
         self._bot_user_id = bot_user_id
+        self._own_users = frozenset({bot_user_id, policy_user or bot_user_id})
         self._on_encrypted = on_encrypted
         self._settings: dict[str, ModerationRoomSettings] = {}
         self._reports: dict[str, str] = {}
@@ -277,14 +279,14 @@ class ModerationRooms:
         )
 
     def unused_rules(self, room_id: str) -> list[Rule]:
-        """The ban rules of a moderation room's lists that would hit the bot, its server or a
-        member, and are therefore left unused."""
+        """The ban rules of a moderation room's lists that would hit the bot, the policy user, the
+        server of one of them or a member, and are therefore left unused."""
         value = self._values.get(room_id)
         return self._guarded(value.members, value.lists) if value is not None else []
 
     def _guarded(self, members: frozenset[str], lists: tuple[str, ...]) -> list[Rule]:
         found: dict[object, Rule] = {}
-        for user_id in sorted({self._bot_user_id} | members):
+        for user_id in sorted(self._own_users | members):
             for rule in self._rules.matches_sender(user_id, lists):
                 if rule.recommendation is not Recommendation.ALLOW:
                     found[rule.key] = rule

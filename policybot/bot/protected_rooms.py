@@ -22,7 +22,9 @@ from policybot.protocol.room_version import UnknownRoomVersion
 from .client import HomeserverAway, MatrixClient, Refused
 from .enable_plan import RoomState, forms_naming
 from .notices import Notices
-from .policy_change import Standing, Wanted, policy_change, standing, state_of
+from .policy_change import Standing, Wanted, standing, state_of
+from .policy_user import MEMBER, PolicyUser
+from .policy_user_change import room_change
 from .reply import Reply
 from .unsaved import PatientRooms
 
@@ -37,7 +39,8 @@ class ProtectedRooms:
     """All rooms that this policy server answers for.
 
     ``rooms`` is shared with the endpoint. ``ours`` is the name and key that rooms should carry,
-    ``former`` are names that they may still carry. ``clock`` gives milliseconds since 1970.
+    ``policy_user`` has to be joined there; ``former`` are names that they may still carry.
+    ``clock`` gives milliseconds since 1970.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class ProtectedRooms:
         rooms: dict[str, ProtectedRoom],
         ours: PolicyServer,
         former: frozenset[str],
+        policy_user: PolicyUser,
         bot_user_id: str,
         clock: Callable[[], int],
     ) -> None:
@@ -59,6 +63,7 @@ class ProtectedRooms:
         self.ours = ours
         self.former = former
         self.names = former | {ours.via}
+        self.policy_user = policy_user
         self._bot_user_id = bot_user_id
         self._clock = clock
         self._records: dict[str, RoomRecord] = {}
@@ -102,6 +107,19 @@ class ProtectedRooms:
     def unsettled(self) -> list[RoomRecord]:
         """The rooms whose state was not yet read to be as wished."""
         return [r for r in self._records.values() if not r.settled]
+
+    def is_as_wished(self, state: RoomState) -> bool:
+        """Whether by its state a room names us and our key, and the policy user is joined."""
+        return self.standing(state) is Standing.OURS and self.policy_user.is_joined(state)
+
+    def is_in_force(self, room_id: str) -> bool:
+        """Whether our policy server is in force in a room, by what was read last."""
+        record = self._records.get(room_id)
+        if record is None:
+            return False
+        state = state_of(record)
+        # Of a former name another user is joined.
+        return self.is_as_wished(state) or self.standing(state) is Standing.FORMER
 
     def left(self, room_id: str) -> bool:
         """Whether the bot was removed from the room."""
@@ -147,7 +165,9 @@ class ProtectedRooms:
             HomeserverAway: it did not answer.
         """
         state: dict[tuple[str, str], JsonObject] = {}
-        for event_type, state_key in ROOM_STATE:
+        user_id = self.policy_user.user_id
+        member = () if user_id is None else ((MEMBER, user_id),)
+        for event_type, state_key in (*ROOM_STATE, *member):
             event = await self._client.state_event(room_id, event_type, state_key)
             if event is not None:
                 state[event_type, state_key] = event
@@ -195,8 +215,8 @@ class ProtectedRooms:
             stands = bool(forms_naming(self.names, state))
             # What was set once and then taken away by others is told, but not wished anew. Under a
             # former name the room is protected: `migrate`, which checks first, sets the new one.
-            stood = (Standing.OURS, Standing.FORMER)
-            settled = record.settled or self.standing(state) in stood
+            settled = record.settled or self.is_as_wished(state)
+            settled = settled or self.standing(state) is Standing.FORMER
             mode, disabled_ts = record.mode, record.disabled_ts
             if mode is RoomMode.DISABLED:
                 settled = not stands
@@ -209,7 +229,7 @@ class ProtectedRooms:
             )
             if now != record:
                 await self.keep(now)
-        notice = policy_change(record, now, self.wanted(room_id))
+        notice = room_change(record, now, self.wanted(room_id), self.policy_user)
         if notice is not None:
             self._notices.tell(record.moderation_room, notice)
         return notice is not None
@@ -253,7 +273,8 @@ class ProtectedRooms:
             self._notices.tell(record.moderation_room, notice)
 
     async def drop_ended(self) -> None:
-        """Drop the rooms whose grace time is over and whose state was read not to name us."""
+        """Drop the rooms whose grace time is over and whose state was read not to name us, once
+        the policy user has left."""
         for record in list(self._records.values()):
             if record.mode is not RoomMode.DISABLED or record.disabled_ts is None:
                 continue
@@ -264,10 +285,14 @@ class ProtectedRooms:
                     stands = await self.names_us(record.room_id)
                 except (Refused, HomeserverAway):
                     continue  # unknown, so it stays signed
-                current = self._records.get(record.room_id)
-                if not stands and current is record:
-                    await self.drop(record.room_id)
-                    log.info("Dropped %s: disabled seven days ago.", record.room_id)
+                if stands or self._records.get(record.room_id) is not record:
+                    continue
+                fault = await self.policy_user.leave(record.room_id)
+                if fault is not None:
+                    log.warning("Cannot leave %s yet: %s", record.room_id, fault.text)
+                    continue
+                await self.drop(record.room_id)
+                log.info("Dropped %s: disabled seven days ago.", record.room_id)
 
 
 def _room_of(record: RoomRecord) -> ProtectedRoom:

@@ -2,18 +2,19 @@
 
 from policybot.policy.room import RoomMode
 
+from .blind_spot import blind_spot
 from .client import HomeserverAway, MatrixClient, Refused
 from .command import Command
+from .enable_checks import Checks
 from .errors import CommandError
 from .moderation_rooms import ModerationRooms
 from .policy_lists import PolicyLists
 from .protected_rooms import ProtectedRooms
 from .question import Question
 from .reply import Reply, quoted
-from .room_protection import Checks, Enabled, RoomProtection
+from .room_protection import Enabled, RoomProtection
 from .room_reference import resolve_room, room_reference
 from .room_release import Disabled, RoomRelease
-from .status import blind_spot
 
 
 class RoomCommands:
@@ -74,13 +75,23 @@ class RoomCommands:
         else:
             text.text("Protect ").code(room_id).text("? It is a moderation or reports room. ")
         text.text("I refuse no member of this room, but each message there has to be signed by ")
-        text.text("me: while I am down or out of reach, only users of ").code(self._rooms.ours.via)
-        text.text(" can write there, and nobody else could tell me to stop.")
+        text.text("me: while I am down or out of reach, ")
+        if self._rooms.policy_user.user_id is None:
+            text.text("only users of ").code(self._rooms.ours.via)
+            text.text(" can write there, and nobody else could tell me to stop.")
+        else:
+            text.text("nobody can write there, and so nobody could tell me to stop.")
         return Question(command, text)
 
     def _enabled(self, moderation_room: str, outcome: Enabled) -> Reply:
         room_id = outcome.record.room_id
         name = self._rooms.name(room_id)
+        if outcome.waiting:
+            reply = Reply.problem().name(name).text(" is not checked yet. ").text(outcome.waiting)
+            reply.text(
+                " I go on trying, also after a restart, and tell you when it worked. To stop: "
+            )
+            return reply.command(f"disable {room_id}")
         if not outcome.settled:
             reply = Reply.problem("I sent the policy server for ").name(name)
             reply.text(
@@ -98,13 +109,18 @@ class RoomCommands:
         reply.code(self._rooms.ours.via)
         if outcome.replaced is not None:
             reply.text(" in place of ").code(outcome.replaced)
-        reply.text(". Checked: it stands there, the keys of other servers come")
+        reply.text(". Checked: it stands there, ")
+        if self._rooms.policy_user.user_id is not None:
+            reply.code(self._rooms.policy_user.user_id).text(" is joined, ")
+        reply.text("the keys of other servers come")
         reply.text(
             ", and I answer under my public name."
             if outcome.checked
             else ". Not checked: whether I answer under my public name."
         )
-        reply.line().add(blind_spot(self._rooms.ours.via))
+        spot = blind_spot(self._rooms)
+        if spot is not None:
+            reply.line().add(spot)
         if not self._lists.subscriptions.of(moderation_room):
             reply.line().text(
                 "No list is followed yet, so nothing is refused. Write a first rule: "
@@ -147,9 +163,12 @@ class RoomCommands:
         name = self._rooms.name(outcome.record.room_id)
         if outcome.settled:
             reply = Reply.done("The policy server is out of ").name(name)
-            return reply.text(
+            reply.text(
                 ". I go on signing everything there for 7 days, for servers that missed it."
             )
+            if self._rooms.policy_user.user_id is not None:
+                reply.text(" Then ").code(self._rooms.policy_user.user_id).text(" leaves.")
+            return reply
         reply = Reply.refused("I could not take the policy server out of ").name(name).text(": ")
         reply.name(outcome.fault or "unknown", 300)
         reply.text(

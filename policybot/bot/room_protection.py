@@ -1,31 +1,30 @@
 """Putting a room under the policy server.
 
 The order of effects is what matters. A room is protected in memory and database before its state
-event is sent, since other servers ask at once. A state send that got no answer may have worked, so
-only what is read back counts.
+event is sent, since other servers ask at once, and before the policy user joins, whose invitation
+is answered for such rooms only. A state send that got no answer may have worked, so only what is
+read back counts.
 """
 
-import contextlib
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import Enum, auto
-from typing import Protocol
 
 from policybot.policy.records import RoomRecord
 from policybot.policy.room import RoomMode
-from policybot.protocol.identifier import InvalidIdentifier, server_of
 from policybot.protocol.policy_event import POLICY_EVENT, UNSTABLE_POLICY_EVENT
 
-from .client import HomeserverAway, MatrixClient, Refused
+from .client import HomeserverAway, Refused
+from .enable_checks import Checks, EnableChecks
 from .enable_plan import EnablePlan, EnableWish, forms_naming, plan_enable
 from .errors import CommandError, PowerMissing
+from .joins import Joins
 from .moderation_rooms import ModerationRooms
-from .policy_change import Standing
+from .policy_change import Standing, state_of
 from .policy_state import PolicyState
+from .policy_user import MembershipFault
 from .protected_rooms import ProtectedRooms
-from .reply import clean, quoted
+from .reply import quoted
 
 BY_HAND = (
     "Either give me that power level and repeat the command, or set the state event yourself. In "
@@ -38,47 +37,18 @@ log = logging.getLogger("policybot.rooms")
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointFault:
-    """Why our endpoint does not answer under its public name. ``unreachable`` means that it could
-    not be asked from here, so it may be fine all the same."""
-
-    text: str
-    unreachable: bool
-
-
-class PublicEndpoint(Protocol):
-    """Asks whether our endpoint answers under its public name."""
-
-    async def probe(self) -> EndpointFault | None: ...
-
-
-class MemberKeys(Protocol):
-    """The keys of the servers that will ask us."""
-
-    async def check_delivery(self, servers: tuple[str, ...]) -> str | None: ...
-
-    def prefetch(self, servers: tuple[str, ...]) -> Awaitable[None]: ...
-
-
-class Checks(Enum):
-    """What is checked before a room names us."""
-
-    ALL = auto()
-    WITHOUT_ENDPOINT = auto()
-    MADE = auto()  # once for several rooms
-
-
-@dataclass(frozen=True, slots=True)
 class Enabled:
     """What `enable` did. ``settled`` is False while the homeserver did not tell whether the state
-    event was taken; ``mode_before`` is the mode of a room that was protected before, None if it
-    was not or if the state event had to be set again."""
+    event was taken, or while the policy user could not join: then ``waiting`` tells why.
+    ``mode_before`` is the mode of a room that was protected before, None if it was not or if
+    something had to be done again."""
 
     record: RoomRecord
     settled: bool
     mode_before: RoomMode | None
     checked: bool
     replaced: str | None
+    waiting: str = ""
 
 
 class RoomProtection:
@@ -86,22 +56,21 @@ class RoomProtection:
 
     def __init__(
         self,
-        client: MatrixClient,
         state: PolicyState,
         protected_rooms: ProtectedRooms,
         moderation_rooms: ModerationRooms,
-        endpoint: PublicEndpoint,
-        keys: MemberKeys,
+        checks: EnableChecks,
+        joins: Joins,
         *,
         bot_user_id: str,
         clock: Callable[[], int],
     ) -> None:
-        self._client = client
         self._state = state
         self._rooms = protected_rooms
+        self._policy_user = protected_rooms.policy_user
+        self._joins = joins
         self._moderation_rooms = moderation_rooms
-        self._endpoint = endpoint
-        self._keys = keys
+        self._checks = checks
         self._bot_user_id = bot_user_id
         self._clock = clock
 
@@ -147,7 +116,11 @@ class RoomProtection:
                 mode=mode,
             )
             plan = plan_enable(wish, state)
-            await self.check(room_id, checks)
+            checked = checks is not Checks.WITHOUT_ENDPOINT
+            obstacle = self._policy_user.obstacle(state)
+            if obstacle is not None:
+                raise CommandError(f"{obstacle} Then repeat the command.")
+            servers = await self._checks.run(room_id, checks)
             again = before is not None and before.mode in (RoomMode.ENABLED, RoomMode.DRY_RUN)
             record = RoomRecord(
                 room_id=room_id,
@@ -160,9 +133,18 @@ class RoomProtection:
             )
             # Here and not later: as soon as the state event is out, every server asks.
             await self._rooms.keep_saved(record)
+            fault = await self._policy_user.ensure_joined(room_id, state, servers)
+            if fault is not None and (
+                fault.final or self._rooms.standing(state) is Standing.FORMER
+            ):
+                await self._undo_join(record, before, fault)
+            if fault is not None:
+                self._joins.begin(room_id, failed=True)
+                return Enabled(record, False, None, checked, None, waiting=fault.text)
+            joined = self._policy_user.is_joined(state)
             if plan.power_missing is not None and not plan.already_set:
                 raise PowerMissing(plan.power_missing, BY_HAND, plan.content)
-            settled = await self._set(record, before, plan)
+            settled = await self._set(record, before, plan, as_read=joined)
             record = self._rooms.record(room_id) or record
             stood = plan.room.policy or plan.room.unstable_policy
             replaced = stood.via if stood is not None else None
@@ -170,24 +152,21 @@ class RoomProtection:
                 record=record,
                 settled=settled,
                 mode_before=before.mode
-                if before is not None and again and (plan.already_set or before.mode is not mode)
+                if before is not None
+                and again
+                and ((plan.already_set and joined) or before.mode is not mode)
                 else None,
-                checked=checks is not Checks.WITHOUT_ENDPOINT,
+                checked=checked,
                 replaced=replaced if replaced != self._rooms.ours.via else None,
             )
 
     async def check(self, room_id: str, checks: Checks) -> None:
-        """Check what a room relies on once it names us: that we answer under our public name, and
-        that the keys of the servers in it come.
+        """Check what a room relies on once it names us.
 
         Raises:
             CommandError: one of that is not so.
         """
-        if checks is Checks.MADE:
-            return
-        if checks is Checks.ALL:
-            await self._check_endpoint()
-        await self._check_keys(room_id)
+        await self._checks.run(room_id, checks)
 
     def _check_owner(self, record: RoomRecord | None, moderation_room: str) -> None:
         if record is None or record.moderation_room in ("", moderation_room):
@@ -196,38 +175,12 @@ class RoomProtection:
             return
         raise CommandError("That room belongs to another moderation room of this bot.")
 
-    async def _check_endpoint(self) -> None:
-        fault = await self._endpoint.probe()
-        if fault is None:
-            return
-        if fault.unreachable:
-            raise CommandError(
-                "I could not reach this policy server under its public name, so other servers may "
-                f"not either, and nobody could talk in the room. {clean(fault.text, 500)} If you "
-                "know that it can be reached from outside, repeat the command with --unchecked."
-            )
-        raise CommandError(
-            "Under its public name something else answers instead of this policy server, so "
-            f"nobody could talk in the room. {clean(fault.text, 500)}"
-        )
-
-    async def _check_keys(self, room_id: str) -> None:
-        servers: tuple[str, ...] = ()
-        try:
-            servers = _servers(await self._client.joined_members(room_id))
-        except (Refused, HomeserverAway) as error:
-            log.warning("Could not read the members of %s: %s", room_id, error)
-        fault = await self._keys.check_delivery(servers)
-        if fault is not None:
-            raise CommandError(
-                "Your homeserver does not deliver the keys of other servers, so I would have to "
-                f"turn every server away, and nobody could talk in the room. {clean(fault, 500)}"
-            )
-        await self._keys.prefetch(servers)
-
-    async def _set(self, record: RoomRecord, before: RoomRecord | None, plan: EnablePlan) -> bool:
-        """Send the state event and read it back. Whether it is known to stand."""
-        if plan.already_set and not plan.empty_unstable:
+    async def _set(
+        self, record: RoomRecord, before: RoomRecord | None, plan: EnablePlan, *, as_read: bool
+    ) -> bool:
+        """Send the state event and read it back. Whether it is known to stand. ``as_read`` tells
+        that the state is still what was read before."""
+        if plan.already_set and not plan.empty_unstable and as_read:
             await self._rooms.keep(replace(record, settled=True))  # it was read just now
             return True
         if not plan.already_set:
@@ -242,9 +195,25 @@ class RoomProtection:
         state = await self._state.read_until_known(record.room_id)
         if state is None:
             return False
-        stands = self._rooms.standing(state) is Standing.OURS
+        stands = self._rooms.is_as_wished(state)
         await self._rooms.keep(replace(record, state=tuple(state.values()), settled=stands))
         return stands
+
+    async def _undo_join(
+        self, record: RoomRecord, before: RoomRecord | None, fault: MembershipFault
+    ) -> None:
+        """The policy user is not let in. All is as before.
+
+        Raises:
+            CommandError: always.
+        """
+        if before is not None:
+            await self._rooms.keep(before)
+        elif forms_naming(self._rooms.names, state_of(record)):
+            await self._rooms.keep(_unclaimed(record))
+        else:
+            await self._rooms.drop(record.room_id)
+        raise CommandError(f"{fault.text} Nothing was changed.")
 
     async def _undo(self, record: RoomRecord, before: RoomRecord | None, error: Refused) -> None:
         """The homeserver refused. If our name does not stand there, all is as before.
@@ -265,20 +234,19 @@ class RoomProtection:
             await self._rooms.keep(before)
         elif forms_naming(self._rooms.former, state):
             # Answered all the same: other servers ask us under that name.
-            unclaimed = replace(record, moderation_room="", mode=RoomMode.UNCLAIMED, settled=True)
-            await self._rooms.keep(unclaimed)
-        else:
+            await self._rooms.keep(_unclaimed(record))
+        elif await self._policy_user.leave(record.room_id) is None:
             await self._rooms.drop(record.room_id)
+        else:
+            # So that leaving is tried again before the room is forgotten.
+            ended = replace(record, mode=RoomMode.DISABLED, disabled_ts=self._clock())
+            await self._rooms.keep(replace(ended, settled=True))
         raise CommandError(
             f"The homeserver refused to set the policy server: {quoted(error.message)}. Nothing "
             "was changed."
         )
 
 
-def _servers(members: Iterable[str]) -> tuple[str, ...]:
-    """The members' servers, those with most members first."""
-    counts: Counter[str] = Counter()
-    for user_id in members:
-        with contextlib.suppress(InvalidIdentifier):
-            counts[server_of(user_id)] += 1
-    return tuple(server for server, _ in counts.most_common())
+def _unclaimed(record: RoomRecord) -> RoomRecord:
+    """The same room, answered for without that anybody enabled it."""
+    return replace(record, moderation_room="", mode=RoomMode.UNCLAIMED, settled=True)

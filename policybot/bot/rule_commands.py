@@ -4,6 +4,7 @@ from policybot.policy.entity import Entity
 from policybot.policy.records import Subscription
 from policybot.policy.rule import Recommendation, RuleKind
 
+from .blind_spot import blind_spot
 from .client import HomeserverAway, MatrixClient
 from .command import Command
 from .crowd import Crowd, crowd_of
@@ -17,7 +18,6 @@ from .question import Question, must_ask
 from .reply import Reply
 from .report_text import Titles, add_rule
 from .rule_outcome import RuleOutcome
-from .status import blind_spot
 
 MAX_SHOWN = 10
 MAX_REASON = 500
@@ -111,7 +111,9 @@ class RuleCommands:
             reply.text(".")
         if crowd.unread:
             reply.line().text("Not counted:").add(crowd.not_counted(self._rooms))
-        reply.line().add(blind_spot(self._rooms.ours.via))
+        spot = blind_spot(self._rooms)
+        if spot is not None:
+            reply.line().add(spot)
 
     async def unban(self, moderation_room: str, sender: str, command: Command) -> Reply:
         """Remove ban rules."""

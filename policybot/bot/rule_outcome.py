@@ -77,7 +77,7 @@ class RuleOutcome:
             reply = Reply().text("But they are exempt here, so nothing is refused. To end that: ")
             return reply.command(f"disallow {exempt[0]}")
         whom = "its users'" if entity.kind is RuleKind.SERVER else "their"
-        rooms = list(filter(self._is_checked, self.enabled_rooms(moderation_room)))
+        rooms = list(filter(self._rooms.is_in_force, self.enabled_rooms(moderation_room)))
         powerful = [room_id for room_id in rooms if self._has_power(room_id, entity.text)]
         free = [room_id for room_id in rooms if room_id not in powerful]
         reply = self._refused_in(free, whom) if free or not rooms else Reply()
@@ -111,11 +111,6 @@ class RuleOutcome:
         elif dry:
             reply.text(". Only reported, since in dry run, in: ")
             reply.several(dry, MAX_SHOWN, self._named)
-
-    def _is_checked(self, room_id: str) -> bool:
-        """Whether our policy server is in force in a room."""
-        room = self._rooms.room(room_id)
-        return room is not None and self._rooms.is_ours(room.policy)
 
     def _in_dry_run(self, room_id: str) -> bool:
         record = self._rooms.record(room_id)

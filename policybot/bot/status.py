@@ -7,6 +7,7 @@ from typing import Protocol
 from policybot.policy.records import RoomRecord
 from policybot.policy.room import RoomMode
 
+from .blind_spot import blind_spot
 from .client import MatrixClient
 from .command import Command
 from .errors import CommandError
@@ -14,7 +15,9 @@ from .exemptions import Exemptions, exemption_lines
 from .former_names import former_name, former_names_line
 from .list_lines import list_lines
 from .moderation_rooms import ModerationRooms
+from .policy_change import state_of
 from .policy_lists import PolicyLists
+from .policy_user_lines import policy_user_fault, policy_user_lines
 from .protected_rooms import GRACE_MS, ProtectedRooms
 from .reply import Reply
 from .report_text import count
@@ -58,6 +61,7 @@ class StatusCommand:
     ) -> None:
         self._client = client
         self._rooms = protected_rooms
+        self._policy_user = protected_rooms.policy_user
         self._moderation_rooms = moderation_rooms
         self._lists = lists
         self._exemptions = exemptions
@@ -85,6 +89,9 @@ class StatusCommand:
         )
         reply.line().text("Policy server: ").code(self._rooms.ours.via).text(", key ")
         reply.code(self._rooms.ours.public_key)
+        if self._policy_user.user_id is not None:
+            reply.line().text("Policy user, in every protected room: ")
+            reply.code(self._policy_user.user_id)
         if condition.served:
             reply.line().text(condition.served)
         reply.line().strong("Rooms" if records else "No room is protected. ")
@@ -131,6 +138,8 @@ class StatusCommand:
         if record.mode is RoomMode.DISABLED:
             return "" if record.settled else "disabled, but the state event still names me"
         if not record.settled and (room is None or room.policy is None):
+            if not self._policy_user.is_joined(state_of(record)):
+                return policy_user_fault(self._policy_user, record)
             return "the policy server is not set there yet, nothing is checked"
         if room is None or room.policy is None:
             return "no policy server is set there, nothing is checked"
@@ -138,7 +147,9 @@ class StatusCommand:
             return "it carries another key than mine, so nobody can talk there; enable it again"
         if not self._rooms.is_ours(room.policy):
             return "another policy server is set there"
-        return ""
+        if former_name(self._rooms, record) is not None:
+            return ""
+        return policy_user_fault(self._policy_user, record)
 
     def _days_left(self, record: RoomRecord) -> str:
         left = (record.disabled_ts or 0) + GRACE_MS - self._clock()
@@ -170,14 +181,10 @@ class StatusCommand:
                 f"never refused: {count(len(exempt), 'user')} with power there, the members of "
                 f"this room, and {count(len(self._exemptions.of(moderation_room)), 'exempt user')}"
             )
-        reply.item().add(blind_spot(self._rooms.ours.via))
-        return reply
-
-
-def blind_spot(name: str) -> Reply:
-    """The shared name's one gap: a homeserver never asks a policy server of its own name."""
-    reply = Reply().text("Users of ").code(name).text(" are not checked on ").code(name)
-    return reply.text(" itself, only by all other servers.")
+        spot = blind_spot(self._rooms)
+        if spot is not None:
+            reply.item().add(spot)
+        return reply.add(policy_user_lines(self._policy_user, record))
 
 
 def _hours(hours: float) -> str:

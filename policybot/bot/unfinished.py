@@ -1,6 +1,7 @@
 """What was wished for rooms and not seen done, as after the end of the process in between."""
 
 import logging
+from dataclasses import replace
 
 from policybot.policy.records import RoomRecord
 from policybot.policy.room import RoomMode, may_send_state
@@ -8,49 +9,128 @@ from policybot.protocol.policy_event import POLICY_EVENT
 
 from .client import HomeserverAway, Refused
 from .enable_plan import RoomState, forms_naming, standing_server
-from .policy_change import Standing
+from .joins import Joins
+from .notices import Notices
+from .policy_change import Standing, add_cure, state_of
 from .policy_state import PolicyState
+from .policy_user import JoinTimes, MembershipFault
 from .protected_rooms import ProtectedRooms
+from .reply import Reply
 
 log = logging.getLogger("policybot.rooms")
 
 
 class UnfinishedWishes:
-    """Carries on with enabling and disabling that was begun."""
+    """Carries on with enabling and disabling that was begun.
+
+    ``joins`` holds the rooms where the policy user comes first.
+    """
 
     def __init__(
-        self, state: PolicyState, protected_rooms: ProtectedRooms, *, bot_user_id: str
+        self,
+        state: PolicyState,
+        protected_rooms: ProtectedRooms,
+        notices: Notices,
+        *,
+        bot_user_id: str,
+        times: JoinTimes,
     ) -> None:
         self._state = state
         self._rooms = protected_rooms
+        self._policy_user = protected_rooms.policy_user
+        self._notices = notices
         self._bot_user_id = bot_user_id
+        self._told: dict[str, str] = {}
+        self.joins = Joins(self._carry_on, times)
 
     async def settle(self) -> None:
-        """Send the state event again where we may, read the room, and tell the moderators."""
-        for record in self._rooms.unsettled():
-            async with self._rooms.lock(record.room_id):
-                if self._rooms.record(record.room_id) is not record:
-                    continue
-                try:
-                    await self._send_again(record)
-                except (Refused, HomeserverAway) as error:
-                    log.warning("Could not carry on with %s: %s", record.room_id, error)
-            try:
-                await self._rooms.refresh(record.room_id)
-            except (Refused, HomeserverAway) as error:
-                log.warning("Could not read %s again: %s", record.room_id, error)
+        """Send the state event again where we may, read the room, and tell the moderators. Joining
+        takes long, so it goes on behind."""
+        for record in self._rooms.records():
+            if self._waits_for_policy_user(record):
+                self.joins.begin(record.room_id)
+            elif not record.settled:
+                await self._carry_on(record.room_id)
 
-    async def _send_again(self, record: RoomRecord) -> None:
+    def _waits_for_policy_user(self, record: RoomRecord) -> bool:
+        if record.mode not in (RoomMode.ENABLED, RoomMode.DRY_RUN):
+            return False
+        state = state_of(record)
+        if self._policy_user.is_joined(state):
+            return False
+        if self._policy_user.membership(state) == "invite":
+            return True
+        return not record.settled and self._rooms.standing(state) is not Standing.FORMER
+
+    async def _carry_on(self, room_id: str) -> bool:
+        """Do once what is left to do in a room. Whether trying again soon is of no use."""
+        done = False
+        try:
+            async with self._rooms.lock(room_id):
+                record = self._rooms.record(room_id)
+                if record is None:
+                    return True
+                fault = await self._do(record)
+            done = fault is None or fault.final
+        except (Refused, HomeserverAway) as error:
+            log.warning("Could not carry on with %s: %s", room_id, error)
+        try:
+            await self._rooms.refresh(room_id)
+        except (Refused, HomeserverAway) as error:
+            log.warning("Could not read %s again: %s", room_id, error)
+            return False
+        return done
+
+    async def _do(self, record: RoomRecord) -> MembershipFault | None:
         state = await self._rooms.read(record.room_id)
         if record.mode is RoomMode.DISABLED:
-            for form in forms_naming(self._rooms.names, state):
-                await self._state.empty(record.room_id, form)
-        elif (
-            self._rooms.standing(state) not in (Standing.OURS, Standing.FORMER)
-            and not _is_of_another(state, self._rooms.names)
-            and may_send_state(state, self._bot_user_id, POLICY_EVENT).allowed
-        ):
+            if not record.settled:
+                for form in forms_naming(self._rooms.names, state):
+                    await self._state.empty(record.room_id, form)
+            return None
+        if record.mode is RoomMode.UNCLAIMED or _is_of_another(state, self._rooms.names):
+            return None
+        joined = self._policy_user.is_joined(state)
+        if not joined:
+            fault = await self._join(record, state)
+            if fault is not None:
+                return fault
+        if record.settled or self._rooms.standing(state) in (Standing.OURS, Standing.FORMER):
+            return None
+        if may_send_state(state, self._bot_user_id, POLICY_EVENT).allowed:
             await self._state.set(record.room_id)
+        elif not joined:
+            notice = Reply.done("My user ").code(self._policy_user.user_id or "")
+            notice.text(" is in ").name(self._rooms.name(record.room_id))
+            notice.text(" now. What is missing there: ")
+            add_cure(notice, record, self._rooms.wanted(record.room_id))
+            self._notices.tell(record.moderation_room, notice)
+        return None
+
+    async def _join(self, record: RoomRecord, state: RoomState) -> MembershipFault | None:
+        """Let the policy user join, unless others took it out of a room that was as wished."""
+        room_id = record.room_id
+        formerly = self._rooms.standing(state) is Standing.FORMER
+        if (record.settled or formerly) and self._policy_user.membership(state) != "invite":
+            return None
+        fault = await self._policy_user.ensure_joined(room_id, state)
+        if fault is None:
+            self._told.pop(room_id, None)
+        elif fault.final:
+            self._tell(record, fault.text)
+        elif record.settled:
+            await self._rooms.keep(replace(record, settled=False))  # until it worked
+        return fault
+
+    def _tell(self, record: RoomRecord, fault: str) -> None:
+        """Tell once that somebody has to do something."""
+        if self._told.get(record.room_id) == fault:
+            return
+        self._told[record.room_id] = fault
+        notice = Reply.problem().name(self._rooms.name(record.room_id))
+        notice.text(" is not checked yet. ").text(fault)
+        notice.text(" I try again every hour. To stop: ").command(f"disable {record.room_id}")
+        self._notices.tell(record.moderation_room, notice)
 
 
 def _is_of_another(state: RoomState, names: frozenset[str]) -> bool:

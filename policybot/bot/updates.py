@@ -17,6 +17,7 @@ from .commands import Commands
 from .moderation_rooms import ModerationRooms
 from .notices import Notices
 from .policy_lists import PolicyLists
+from .policy_user import MEMBER
 from .protected_rooms import ProtectedRooms
 from .raw_event import Decrypt
 from .reply import Reply
@@ -143,8 +144,8 @@ class Updates:
                     f"apply rules of {room_id}", lambda: self._lists.on_events(room_id, events)
                 )
         if self._protected_rooms.record(room_id) is not None:
-            if new or update.limited or types & _ROOM_TYPES:
-                self._refresh(room_id)
+            if new or update.limited or types & _ROOM_TYPES or self._policy_user_in(events):
+                self.read_room(room_id)
         elif not self._lists.watched(room_id) and (new or types & _ROOM_TYPES):
             self._do(f"look at {room_id}", lambda: self._survey.compare_one(room_id))
 
@@ -173,7 +174,14 @@ class Updates:
             ),
         )
 
-    def _refresh(self, room_id: str) -> None:
+    def _policy_user_in(self, events: tuple[JsonObject, ...]) -> bool:
+        """Whether events tell of the policy user's membership."""
+        user_id = self._protected_rooms.policy_user.user_id
+        return user_id is not None and any(
+            event["type"] == MEMBER and event.get("state_key") == user_id for event in events
+        )
+
+    def read_room(self, room_id: str) -> None:
         """Read a protected room again; many events at once are one reading."""
         if room_id in self._pending:
             return

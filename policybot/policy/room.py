@@ -40,6 +40,7 @@ ROOM_STATE: tuple[tuple[str, str], ...] = (
 # The defaults of the power-levels event (specification, m.room.power_levels).
 DEFAULT_KICK = 50
 DEFAULT_STATE = 50
+DEFAULT_INVITE = 0
 FIRST_CREATOR_POWER = 100
 
 MAX_NAME = 255
@@ -154,14 +155,29 @@ def may_send_state(state: State, user_id: str, event_type: str) -> PowerCheck:
     if needed is None:
         default = DEFAULT_STATE if _has(state, POWER_LEVELS) else 0
         needed = _level_or(levels.get("state_default"), default, version)
+    return PowerCheck(_level_of(state, user_id, version), needed)
+
+
+def may_invite(state: State, user_id: str) -> PowerCheck:
+    """Whether a joined user may invite others into the room.
+
+    Raises:
+        UnknownRoomVersion: as `protected_room`.
+    """
+    version = _version(state)
+    needed = _level_or(_content(state, POWER_LEVELS).get("invite"), DEFAULT_INVITE, version)
+    return PowerCheck(_level_of(state, user_id, version), needed)
+
+
+def _level_of(state: State, user_id: str, version: RoomVersion) -> int | None:
+    """A user's level; None for a creator who stands above all levels."""
     if user_id in _creators(state, version):
-        return PowerCheck(None, needed)
+        return None
     if not _has(state, POWER_LEVELS):
-        return PowerCheck(_levels_without_event(state, version).get(user_id, 0), needed)
+        return _levels_without_event(state, version).get(user_id, 0)
+    levels = _content(state, POWER_LEVELS)
     level = _level(_object(levels, "users").get(user_id), version)
-    if level is None:
-        level = _level_or(levels.get("users_default"), 0, version)
-    return PowerCheck(level, needed)
+    return _level_or(levels.get("users_default"), 0, version) if level is None else level
 
 
 def _version(state: State) -> RoomVersion:

@@ -13,9 +13,10 @@ from typing import Any
 from mautrix.util.async_db import Database
 
 from . import __version__
-from .account import Account, check_config, configured_key, own_users
+from .account import Account, check_config, configured_key, own_users, policy_user
 from .bot.chat import Chat, Pace, Shared
 from .bot.client import MatrixClient, TokenRejected
+from .bot.policy_user import Federation
 from .bot.reply import Reply
 from .bot.status import Condition
 from .bot.sync import SyncBatch
@@ -65,10 +66,12 @@ class App:
         *,
         clock: Callable[[], int] = now_ms,
         pace: Pace | None = None,
+        federation: Federation | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
         self._pace = pace or Pace()
+        self._federation = federation
         self.served = ""
         self.listener_faults: Callable[[], list[str]] = list
         self._account = account
@@ -97,7 +100,8 @@ class App:
         Raises:
             StartFailed: as for `check_config`.
         """
-        check_config(self._config, self._account)
+        if self._federation is None:
+            check_config(self._config, self._account)
         name = self._config.policy_server.name
         signing_key = configured_key(self._config) or await self._settings.signing_key()
         instance_id = await self._settings.instance_id()
@@ -141,6 +145,8 @@ class App:
             endpoint=EndpointProbe(server.name, server.public_url, instance_id, self._http),
             keys=NotaryKeys(self._notary, self._keys, self._direct),
             condition=self._condition,
+            federation=self._federation,
+            policy_user=policy_user(config, self._account),
             clock=self._clock,
             pace=self._pace,
         )

@@ -259,6 +259,7 @@ class Chat:
             self.lists,
             self._commands,
             self.notices,
+            self._joins,
             bot_user_id=bot_user_id,
             on_moderation_room=lambda room_id: self.care.entered(room_id),
         )

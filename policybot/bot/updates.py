@@ -14,6 +14,7 @@ from policybot.protocol.canonical_json import JsonObject
 
 from .client import HomeserverAway, MatrixClient, Refused
 from .commands import Commands
+from .joins import Joins
 from .moderation_rooms import ModerationRooms
 from .notices import Notices
 from .policy_lists import PolicyLists
@@ -47,6 +48,7 @@ class Updates:
         lists: PolicyLists,
         commands: Commands,
         notices: Notices,
+        joins: Joins,
         *,
         bot_user_id: str,
         on_moderation_room: Callable[[str], Awaitable[None]],
@@ -59,6 +61,7 @@ class Updates:
         self._lists = lists
         self._commands = commands
         self._notices = notices
+        self._joins = joins
         self._bot_user_id = bot_user_id
         self._joined: set[str] = set()
         self._encrypted: set[str] = set()
@@ -144,8 +147,11 @@ class Updates:
                     f"apply rules of {room_id}", lambda: self._lists.on_events(room_id, events)
                 )
         if self._protected_rooms.record(room_id) is not None:
-            if new or update.limited or types & _ROOM_TYPES or self._policy_user_in(events):
+            memberships = self._policy_user_in(events)
+            if new or update.limited or types & _ROOM_TYPES or memberships:
                 self.read_room(room_id)
+            if memberships and memberships[-1] == "invite":
+                self._joins.now(room_id)
         elif not self._lists.watched(room_id) and (new or types & _ROOM_TYPES):
             self._do(f"look at {room_id}", lambda: self._survey.compare_one(room_id))
 
@@ -174,12 +180,14 @@ class Updates:
             ),
         )
 
-    def _policy_user_in(self, events: tuple[JsonObject, ...]) -> bool:
-        """Whether events tell of the policy user's membership."""
+    def _policy_user_in(self, events: tuple[JsonObject, ...]) -> list[object]:
+        """The memberships of the policy user that events tell of."""
         user_id = self._protected_rooms.policy_user.user_id
-        return user_id is not None and any(
-            event["type"] == MEMBER and event.get("state_key") == user_id for event in events
-        )
+        return [
+            event["content"].get("membership")
+            for event in events
+            if event["type"] == MEMBER and event.get("state_key") == user_id is not None
+        ]
 
     def read_room(self, room_id: str) -> None:
         """Read a protected room again; many events at once are one reading."""

@@ -7,6 +7,7 @@ import pytest
 
 from policybot.bot.client import MatrixClient, open_api
 
+from .dedicated import Dedicated
 from .fake_homeserver import FakeHomeserver
 from .moderated import Moderated
 from .public_front import PublicFront
@@ -35,6 +36,22 @@ async def moderated(homeserver: FakeHomeserver, tmp_path: Path) -> AsyncIterator
         moderated = Moderated(homeserver, front, tmp_path)
         yield moderated
         await moderated.stop()
+
+
+@pytest.fixture
+async def idle_dedicated(homeserver: FakeHomeserver, tmp_path: Path) -> AsyncIterator[Dedicated]:
+    """A bot whose policy server has a name of its own, not started yet; stopped at the end."""
+    async with PublicFront() as front:
+        dedicated = Dedicated(homeserver, front, tmp_path)
+        yield dedicated
+        await dedicated.stop()
+
+
+@pytest.fixture
+async def dedicated(idle_dedicated: Dedicated) -> Dedicated:
+    """The same, started."""
+    await idle_dedicated.start()
+    return idle_dedicated
 
 
 @pytest.fixture

@@ -24,6 +24,9 @@ __all__ = ["FakeHomeserver", "Fault", "Request"]
 
 DEADLINE_S = 10.0
 
+TakeInvitation = Callable[[str, str, str], bool]
+"""What the server of an invited user answers: given the room's ID, the user and the inviter."""
+
 
 class _MatrixError(Exception):
     def __init__(
@@ -53,6 +56,7 @@ class FakeHomeserver:
         self.event_age_ms: int | None = None
         self.encrypts_new_rooms = False
         self.send_limit: SendLimit | None = None
+        self.take_invitation: TakeInvitation | None = None
         self.url = ""
         self._clock = Clock(epoch_ms)
         self._tokens: dict[str, tuple[str, str]] = {}
@@ -165,6 +169,17 @@ class FakeHomeserver:
         """Let somebody join, leave, be invited or banned; returns the event's ID."""
         content = {"membership": membership}
         return await self._append(room_id, sender or user_id, "m.room.member", content, user_id)
+
+    async def invite(self, room_id: str, user_id: str, sender: str) -> None:
+        """Invite somebody, if the inviter may and, of another server, that server takes it."""
+        room = self.rooms[room_id]
+        if not room.may_invite(sender) or room.membership(user_id) in ("join", "ban"):
+            raise _MatrixError(403, "M_FORBIDDEN", "may not invite")
+        elsewhere = not user_id.endswith(f":{self.name}")
+        if elsewhere and self.take_invitation is not None:
+            if not self.take_invitation(room_id, user_id, sender):
+                raise _MatrixError(403, "M_FORBIDDEN", "the invitation was not taken")
+        await self.set_membership(room_id, user_id, "invite", sender)
 
     async def say(self, room_id: str, sender: str, body: str, **extra: Any) -> str:
         """Send a text message; returns its event ID."""
@@ -370,7 +385,7 @@ class FakeHomeserver:
                 await self.set_membership(room.room_id, user_id, "leave")
                 return {}
             case "POST", "invite":
-                await self.set_membership(room.room_id, body["user_id"], "invite", user_id)
+                await self.invite(room.room_id, body["user_id"], user_id)
                 return {}
         raise _MatrixError(404, "M_UNRECOGNIZED")
 

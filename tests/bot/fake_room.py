@@ -112,6 +112,11 @@ class FakeRoom:
         needed: int = levels.get("events", {}).get(event_type, default)
         return needed
 
+    def may_invite(self, user_id: str) -> bool:
+        """Whether a joined member may invite."""
+        needed: int = self.content("m.room.power_levels").get("invite", 0)
+        return user_id in self.joined_at and self.level(user_id) >= needed
+
     def may_send(self, user_id: str, event_type: str, *, state: bool) -> bool:
         """Whether a joined member has the power to send an event."""
         return self.level(user_id) >= self.needed(event_type, state=state)

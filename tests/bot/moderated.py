@@ -13,6 +13,7 @@ from policybot.app import App
 from policybot.bot.chat import Chat, Pace
 from policybot.bot.client import MatrixClient, open_api
 from policybot.bot.policy_state import ReadBack
+from policybot.bot.policy_user import Federation
 from policybot.bot.raw_event import Decrypt
 from policybot.bot.reply import Reply
 from policybot.bot.room_care import CareTimes
@@ -80,6 +81,7 @@ class Moderated:
         }
         self.other = OtherServer("spam.example", NAME, epoch_ms=homeserver.epoch_ms)
         homeserver.key_documents["spam.example"] = self.other.key_document()
+        self.federation: Federation | None = None
         self.app: App
         self._client: MatrixClient
         self._database: Database
@@ -118,6 +120,7 @@ class Moderated:
             self._database,
             clock=self.clock,
             pace=self.pace,
+            federation=self.federation,
         )
         await self.app.load()
         await self.app.start()

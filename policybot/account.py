@@ -31,17 +31,12 @@ class Account:
 def policy_user(config: Config, account: Account) -> str | None:
     """The user of the policy server's own name that joins the protected rooms; None where the
     name is that of the bot's homeserver, since the bot itself is such a user then."""
-    return _policy_user(config.policy_server.name, account)
+    return policy_users((config.policy_server.name,), account).get(config.policy_server.name)
 
 
-def _policy_user(name: str, account: Account) -> str | None:
-    return None if name == account.server else f"@{POLICY_USER}:{name}"
-
-
-def own_users(names: Iterable[str], account: Account) -> frozenset[str]:
-    """The bot, and the policy user of each of these names that has one."""
-    users = (_policy_user(name, account) for name in names)
-    return frozenset((account.user_id, *(user for user in users if user is not None)))
+def policy_users(names: Iterable[str], account: Account) -> dict[str, str]:
+    """The policy user by each of the policy server's names that it has to itself."""
+    return {name: f"@{POLICY_USER}:{name}" for name in names if name != account.server}
 
 
 def check_config(config: Config, account: Account) -> None:
@@ -50,12 +45,6 @@ def check_config(config: Config, account: Account) -> None:
     Raises:
         StartFailed: the configured name or key is not usable.
     """
-    if policy_user(config, account) is not None:
-        raise StartFailed(
-            f"policy_server.name is {config.policy_server.name}, but the bot's homeserver is "
-            f"{account.server}: this version only works with the homeserver's own name. Write "
-            "that."
-        )
     configured_key(config)
     server = config.policy_server
     if server.federation_key is not None and server.federation_key == server.signing_key:

@@ -7,13 +7,13 @@ routes. So the same object runs on its own and inside another process.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from mautrix.util.async_db import Database
 
 from . import __version__
-from .account import Account, check_config, configured_key, own_users, policy_user
+from .account import Account, check_config, configured_key, policy_user, policy_users
 from .bot.chat import Chat, Pace, Shared
 from .bot.client import MatrixClient, TokenRejected
 from .bot.policy_user import Federation
@@ -22,6 +22,7 @@ from .bot.status import Condition
 from .bot.sync import SyncBatch
 from .chat_parts import chat_settings, chat_tables
 from .config import Config
+from .endpoint.federation_routes import FederationRoutes
 from .endpoint.routes import PolicyRoutes
 from .endpoint.sign import FailureAnswer, SignUseCase
 from .federation.client import HttpClient
@@ -29,6 +30,7 @@ from .federation.direct_keys import DirectKeys
 from .federation.key_ring import KeyRing
 from .federation.notary import Notary
 from .federation.reach import Reach
+from .federation_member import FederationMember, federation_member
 from .own_faults import OwnFaults
 from .policy.rule_store import RuleStore
 from .protocol.policy_event import PolicyServer
@@ -100,15 +102,16 @@ class App:
         Raises:
             StartFailed: as for `check_config`.
         """
-        if self._federation is None:
-            check_config(self._config, self._account)
+        check_config(self._config, self._account)
         name = self._config.policy_server.name
         signing_key = configured_key(self._config) or await self._settings.signing_key()
         instance_id = await self._settings.instance_id()
         self._public_key = signing_key.public_key
         ours = PolicyServer(name, self._public_key)
         former = await OwnNames(self._database).former(ours)
-        self._chat = self._chat_side(ours, former, instance_id)
+        users = policy_users((name, *sorted(former)), self._account)
+        member = await self._member(users) if users else None
+        self._chat = self._chat_side(ours, former, instance_id, member)
         self._verdicts.on_refusal = self._chat.reports.wake
         faults = OwnFaults(self._chat)
         self._verdicts.outage.on_change = faults.database
@@ -119,7 +122,7 @@ class App:
             name=name,
             former=former,
             signing_key=signing_key,
-            own_users=own_users((name, *former), self._account),
+            own_users=frozenset((self._account.user_id, *users.values())),
             rooms=self._shared.rooms,
             moderation_rooms=self._shared.moderation_rooms,
             rules=self._shared.rules,
@@ -132,10 +135,42 @@ class App:
             on_fault=faults.not_judged,
         )
         self.routes = PolicyRoutes(
-            self._use_case, public_key=ours.public_key, instance_id=instance_id
+            self._use_case,
+            public_key=ours.public_key,
+            instance_id=instance_id,
+            federation=self._federation_routes(users, member, instance_id),
         )
 
-    def _chat_side(self, ours: PolicyServer, former: frozenset[str], instance_id: str) -> Chat:
+    async def _member(self, users: Mapping[str, str]) -> FederationMember:
+        user_id = next(iter(users.values()))
+        key = self._config.policy_server.federation_key
+        return await federation_member(user_id, self._settings, key, self._reach, self._clock)
+
+    def _federation_routes(
+        self, users: Mapping[str, str], member: FederationMember | None, instance_id: str
+    ) -> FederationRoutes | None:
+        if member is None or self._chat is None:
+            return None
+        return FederationRoutes(
+            users=users,
+            user_id=policy_user(self._config, self._account),
+            own_keys=member.keys,
+            keys=self._keys,
+            rooms=self._shared.rooms,
+            invitations=self._chat.invitations,
+            hints=self._chat.hints,
+            clock=self._clock,
+            contact=self._config.policy_server.contact,
+            instance_id=instance_id,
+        )
+
+    def _chat_side(
+        self,
+        ours: PolicyServer,
+        former: frozenset[str],
+        instance_id: str,
+        member: FederationMember | None,
+    ) -> Chat:
         server = self._config.policy_server
         return Chat(
             self._client,
@@ -144,9 +179,9 @@ class App:
             self._shared,
             endpoint=EndpointProbe(server.name, server.public_url, instance_id, self._http),
             keys=NotaryKeys(self._notary, self._keys, self._direct),
+            federation=self._federation or member,
+            policy_user=policy_user(self._config, self._account),
             condition=self._condition,
-            federation=self._federation,
-            policy_user=policy_user(config, self._account),
             clock=self._clock,
             pace=self._pace,
         )

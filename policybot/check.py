@@ -160,7 +160,7 @@ async def _own_keys(config: Config, settings: Settings) -> OwnKeys:
 def _federation(config: Config, user_id: str, keys: OwnKeys, own_id: str) -> FederationRoutes:
     nobody = Nobody()
     return FederationRoutes(
-        name=config.policy_server.name,
+        users={config.policy_server.name: user_id},
         user_id=user_id,
         own_keys=keys,
         keys=nobody,

@@ -45,6 +45,12 @@ def check_config(config: Config, account: Account) -> None:
     Raises:
         StartFailed: the configured name or key is not usable.
     """
+    if policy_user(config, account) is not None and config.listen is None:
+        raise StartFailed(
+            "listen is null, but policy_server.name is a name of its own: maubot's web server "
+            "changes the paths that other servers have signed. Write host and port of a "
+            "listener of its own."
+        )
     configured_key(config)
     server = config.policy_server
     if server.federation_key is not None and server.federation_key == server.signing_key:

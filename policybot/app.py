@@ -172,12 +172,13 @@ class App:
         member: FederationMember | None,
     ) -> Chat:
         server = self._config.policy_server
+        self._endpoint = EndpointProbe(server.name, server.public_url, instance_id, self._http)
         return Chat(
             self._client,
             chat_tables(self._database, self._verdicts),
             chat_settings(self._config, self._account.user_id, ours, former),
             self._shared,
-            endpoint=EndpointProbe(server.name, server.public_url, instance_id, self._http),
+            endpoint=self._endpoint,
             keys=NotaryKeys(self._notary, self._keys, self._direct),
             federation=self._federation or member,
             policy_user=policy_user(self._config, self._account),
@@ -293,8 +294,8 @@ class App:
         if self._chat is not None:
             await self._chat.farewell()
 
-    def _condition(self) -> Condition:
-        faults = self.listener_faults()
+    async def _condition(self) -> Condition:
+        faults = [*self.listener_faults(), *await self._endpoint.faults()]
         if self._verdicts.failing:
             faults.append(
                 f"The database cannot be written; {self._verdicts.waiting_count:,} verdicts wait "

@@ -16,15 +16,15 @@ from typing import Any
 
 from mautrix.util.async_db import Database
 
-from .account import Account, StartFailed, check_config
+from .account import Account, StartFailed, check_config, policy_user
 from .app import App
 from .bot.client import HomeserverAway, MatrixClient, Refused, TokenRejected
 from .bot.sync import SYNC_FILTER, SyncBatch, parse_sync
 from .config import Config, ConfigError, ListenConfig, parse_config
 from .endpoint.gate import Gate
 from .endpoint.listener import Listener
-from .endpoint.paths import POLICY_PATHS
 from .listening import change_certificate, open_listener
+from .outside import rule
 from .store.settings import Setting, Settings
 
 MOST_WAITING = 1_000
@@ -205,16 +205,12 @@ class Host:
             raise DatabaseFailed(
                 f"What is stored in the database cannot be read ({type(error).__name__}: {error})."
             ) from error
-        name = config.policy_server.name
         if listener is None:
             app.served = f"The endpoint is served by maubot. {self._web_app.rule}"
         else:
             app.listener_faults = listener.faults
-            paths = ", ".join(POLICY_PATHS)
-            app.served = (
-                f"The endpoint has a listener of its own. The reverse proxy of {name} sends, as "
-                f"they are, the paths that begin with {paths} to {listener.url}"
-            )
+            name, own = config.policy_server.name, policy_user(config, self._account) is not None
+            app.served = f"The endpoint has a listener of its own. {rule(name, own, listener.url)}"
         self._app, self._config = app, config
         self._gate.leads_to = app.routes
         app.connect()

@@ -2,10 +2,22 @@
 
 from .config import ListenConfig
 from .endpoint.listener import url_of
+from .endpoint.paths import POLICY_PATHS
 from .federation.probe import Cure
 from .protocol.server_name import parse_server_name
 
 WHERE = "Where they stand: docs/deploy.md"
+
+
+def rule(name: str, own: bool, url: str) -> str:
+    """What the reverse proxy has to send to ``url``, as a sentence; ``own`` for a name of our
+    own."""
+    if own:
+        return f"Everything that is sent to {name} must come, as it is, to {url}"
+    return (
+        f"The reverse proxy of {name} sends, as they are, the paths that begin with "
+        f"{', '.join(POLICY_PATHS)} to {url}"
+    )
 
 
 def proxy_lines(prefix: str, host: str, port: int) -> tuple[str, ...]:

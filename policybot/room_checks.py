@@ -1,13 +1,16 @@
 """What `enable` asks before a room is made to rely on us: our public name, and keys of others."""
 
 import asyncio
+from collections.abc import Iterable
 
 from .bot.enable_checks import EndpointFault
+from .federation.address_guard import Network
 from .federation.client import HttpClient
 from .federation.direct_keys import DirectKeys
 from .federation.key_ring import KeyRing
 from .federation.notary import Notary
-from .federation.probe import ProbeOutcome, check_key_delivery, probe_endpoint
+from .federation.own_name_probe import UNREACHABLE, OwnName, OwnNameProbe
+from .federation.probe import ProbeOutcome, RouteResult, check_key_delivery, probe_endpoint
 
 PREFETCH_WAIT_S = 10.0
 KEY_CHECK_SERVERS = 5
@@ -30,6 +33,38 @@ class EndpointProbe:
         if result.ok:
             return None
         return EndpointFault(result.text, result.outcome is ProbeOutcome.UNREACHABLE)
+
+    async def faults(self) -> list[str]:
+        """Nothing: who names a homeserver's name asks when it is needed, with `enable`."""
+        return []
+
+
+class OwnNameEndpoint:
+    """Asks for everything of a name of our own as other servers do, within a bounded time.
+    ``allow_networks`` may be asked although they are private."""
+
+    def __init__(self, own: OwnName, allow_networks: Iterable[Network]) -> None:
+        self._own = own
+        self._allow_networks = tuple(allow_networks)
+
+    async def probe(self) -> EndpointFault | None:
+        """What is wrong, or None if all of it is served by us."""
+        found = await self._ask()
+        if not found:
+            return None
+        text = " ".join(route.text for route in found)
+        return EndpointFault(text, all(route.cure in UNREACHABLE for route in found))
+
+    async def faults(self) -> list[str]:
+        """What is wrong, as sentences."""
+        return [route.text for route in await self._ask()]
+
+    async def _ask(self) -> list[RouteResult]:
+        probe = OwnNameProbe.guarded(self._own, self._allow_networks)
+        try:
+            return await probe.faults()
+        finally:
+            await probe.close()
 
 
 class NotaryKeys:

@@ -1,18 +1,23 @@
+from ipaddress import ip_network
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 
+from policybot.demo.ports import free_ports
 from policybot.federation.client import HttpClient
 from policybot.federation.direct_keys import KEY_PATH
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.key_ring import KeyRing
 from policybot.federation.notary import Notary
+from policybot.federation.own_name_probe import OwnName
 from policybot.protocol.signing import SigningKey
-from policybot.room_checks import NotaryKeys
+from policybot.room_checks import NotaryKeys, OwnNameEndpoint
 
 from .federation.authority import Authority
 from .federation.fake_notary import NOW, OWN_NAME, Clock, FakeNotary, document
 from .federation.key_server import KeyServer, asking
+from .federation.own_name import INSTANCE, federation_routes, serving_name
 from .federation.rings import Table
 from .federation.servers import serving
 
@@ -44,3 +49,26 @@ async def test_keys_that_the_servers_themselves_deliver_are_enough(tmp_path: Pat
         asked = len(server.asked)
         assert await keys.check_delivery((OWN_NAME, name)) is None
         assert len(server.asked) == asked
+
+
+async def test_a_name_of_our_own_is_asked_as_others_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    loopback = (ip_network("127.0.0.0/8"),)
+    (port,) = free_ports(1)
+    name = f"127.0.0.1:{port}"
+    own = OwnName(name, INSTANCE, None)
+    fault = await OwnNameEndpoint(own, loopback).probe()
+    assert fault is not None and fault.unreachable
+    assert fault.text.startswith(f"{name} refuses the connection")
+    async with serving_name(authority, federation_routes(name), "127.0.0.1", port=port):
+        assert await OwnNameEndpoint(own, loopback).probe() is None
+        assert await OwnNameEndpoint(own, loopback).faults() == []
+        (sentence,) = await OwnNameEndpoint(own, ()).faults()
+        assert "is not asked" in sentence
+        other = OwnNameEndpoint(OwnName(name, "you", None), loopback)
+        fault = await other.probe()
+    assert fault is not None and not fault.unreachable
+    assert fault.text.count("another installation of policybot answers here") == 5

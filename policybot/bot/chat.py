@@ -4,7 +4,7 @@ Each part gets what it needs of the others here, and nowhere else.
 """
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -123,7 +123,7 @@ class Chat:
         *,
         endpoint: PublicEndpoint,
         keys: MemberKeys,
-        condition: Callable[[], Condition],
+        condition: Callable[[], Awaitable[Condition]],
         federation: Federation | None = None,
         policy_user: str | None = None,
         clock: Callable[[], int],

@@ -1,6 +1,6 @@
 """Which part carries out which command."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from .client import MatrixClient
@@ -39,7 +39,7 @@ def command_handlers(
     exemptions: Exemptions,
     verdicts: StoredVerdicts,
     titles: Titles,
-    condition: Callable[[], Condition],
+    condition: Callable[[], Awaitable[Condition]],
     *,
     keep_text_ms: int,
     clock: Callable[[], int],

@@ -1,6 +1,6 @@
 """The command `status`: how rooms, lists and the endpoint are doing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,7 +55,7 @@ class StatusCommand:
         lists: PolicyLists,
         exemptions: Exemptions,
         counts: RefusalCounts,
-        condition: Callable[[], Condition],
+        condition: Callable[[], Awaitable[Condition]],
         *,
         clock: Callable[[], int],
     ) -> None:
@@ -73,7 +73,7 @@ class StatusCommand:
         """How rooms, lists and the endpoint are doing."""
         if command.words:
             return await self._room_status(moderation_room, command.words[0])
-        condition = self._condition()
+        condition = await self._condition()
         records = self._rooms.owned_by(moderation_room)
         if condition.faults:
             reply = Reply.problem("Something needs attention:")

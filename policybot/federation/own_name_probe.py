@@ -37,6 +37,9 @@ LIMIT_S = 10.0
 WELL_KNOWN_S, DNS_S, ANSWER_S = 3.0, 2.0, 5.0
 """One after the other: so a name that does not answer is told of within the limit."""
 
+UNREACHABLE = frozenset((Cure.DNS, Cure.FIREWALL, Cure.CERTIFICATE))
+"""What is wrong where nobody could be asked."""
+
 _ENCODED_PATH = "/_matrix/federation/v1/user/devices/%40policy%2F%3A"
 """Event IDs of room version 3 hold a slash. Decoded on the way, this is a path that is not there,
 and signatures, which are made over the path as it was sent, fail."""
@@ -81,13 +84,14 @@ class OwnNameProbe:
         """Drop all connections."""
         await self._client.close()
 
-    async def faults(self, limit_s: float = LIMIT_S) -> list[str]:
-        """What keeps other servers from asking us, as sentences, within ``limit_s`` seconds."""
+    async def faults(self, limit_s: float = LIMIT_S) -> list[RouteResult]:
+        """What keeps other servers from asking us, found within ``limit_s`` seconds."""
         try:
             async with asyncio.timeout(limit_s):
-                return [route.text for route in await self.routes() if route.text and route.needed]
+                return [route for route in await self.routes() if route.text and route.needed]
         except TimeoutError:
-            return [f"{self._own.name} did not answer within {limit_s:g} s."]
+            text = f"{self._own.name} did not answer within {limit_s:g} s."
+            return [RouteResult("", text, cure=Cure.FIREWALL)]
 
     async def routes(self) -> list[RouteResult]:
         """What answers under each public path; all are asked at once."""
@@ -125,7 +129,7 @@ class OwnNameProbe:
                 return [document]
             if signs[0].text or not document.text:
                 found.insert(0, document)
-        if signs[0].cure in (Cure.DNS, Cure.FIREWALL, Cure.CERTIFICATE):
+        if signs[0].cure in UNREACHABLE:
             return found  # all the others would say the same
         found += (unstable, keys, version, encoded)
         if web_site.url == place.url.removesuffix(":443") or not document.text:

@@ -24,7 +24,7 @@ def federation_routes(
     """The real answers of a name of our own."""
     nobody = Nobody()
     return FederationRoutes(
-        name=name,
+        users={name: f"@policy:{name}"},
         user_id=f"@policy:{name}",
         own_keys=OwnKeys(name, key, {}),
         keys=nobody,
@@ -32,19 +32,20 @@ def federation_routes(
         invitations=nobody,
         hints=nobody,
         clock=lambda: now_ms,
+        contact=None,
         instance_id=instance_id,
     )
 
 
 @asynccontextmanager
 async def serving_name(
-    authority: Authority, routes: FederationRoutes | None = None, *names: str
+    authority: Authority, routes: FederationRoutes | None = None, *names: str, port: int = 0
 ) -> AsyncIterator[int]:
     """Serve on loopback with a certificate for ``names``; gives the port."""
     file = str(authority.server_file(*(names or (NAME,))))
     certificate = Certificate(CertificateFiles(file, file))
     stand_in = StandIn(INSTANCE, routes or federation_routes())
-    listener = Listener(stand_in, "127.0.0.1", 0, certificate=certificate)
+    listener = Listener(stand_in, "127.0.0.1", port, certificate=certificate)
     await listener.start()
     try:
         yield int(listener.url.rpartition(":")[2])

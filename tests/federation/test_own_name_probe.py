@@ -92,7 +92,7 @@ async def test_each_place_that_dns_names_is_asked(
         addresses.ports["one.example", 1] = port
         addresses.ports["two.example", 2] = addresses.ports[NAME, 443]
         (fault,) = await probe().faults()
-        assert fault.startswith("two.example:2 refuses the connection")
+        assert fault.text.startswith("two.example:2 refuses the connection")
 
 
 # -- nothing is there ----------------------------------------------------------------------------
@@ -163,7 +163,8 @@ async def test_who_does_not_answer_is_not_waited_for(
     app.router.add_route("*", "/{path:.*}", wait)
     async with serving(app, authority.server_context(NAME)) as port:
         addresses.ports |= {(NAME, 443): port, (NAME, 8448): port}
-        assert await probe().faults(0.2) == [f"{NAME} did not answer within 0.2 s."]
+        (fault,) = await probe().faults(0.2)
+        assert fault.text == f"{NAME} did not answer within 0.2 s."
         never.set()
 
 
@@ -263,8 +264,8 @@ async def test_a_document_that_leads_elsewhere(
     ):
         addresses.ports |= {(NAME, 443): port, (NAME, 4443): other_port}
         found = await probe().faults()
-    assert found[0].startswith(f"{WEB_SITE}{SERVER_WELL_KNOWN_PATH}: something other than")
-    assert found[1].startswith(f"https://{NAME}:4443{SIGN_PATH}: something other than")
+    assert found[0].text.startswith(f"{WEB_SITE}{SERVER_WELL_KNOWN_PATH}: something other than")
+    assert found[1].text.startswith(f"https://{NAME}:4443{SIGN_PATH}: something other than")
 
     async with (
         serving(app, authority.server_context(NAME)) as port,
@@ -292,4 +293,4 @@ async def test_keys_that_are_not_ours(
     async with serving_name(authority, routes) as port:
         addresses.ports[NAME, 8448] = addresses.ports[NAME, 443] = port
         faults = await probe().faults()
-    assert any(words in fault for fault in faults)
+    assert any(words in fault.text for fault in faults)

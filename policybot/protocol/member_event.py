@@ -120,4 +120,6 @@ def _pair(pair: Any) -> Any:
     match pair:
         case [str() as reference, {"sha256": str() as digest}]:
             return [reference, {"sha256": digest}]
+        case [str() as reference, {}]:  # Synapse leaves the hash out
+            return [reference, {}]
     raise InvalidTemplate("The proposed event refers to others in a wrong form.")

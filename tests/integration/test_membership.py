@@ -116,3 +116,15 @@ async def test_public_restricted_and_invite_only_rooms(
     await membership.leave(closed, [hs1])  # declined
     content = await moderator.state_event(closed, "m.room.member", policy_user.user_id)
     assert content == {"membership": "leave"}
+
+
+async def test_rooms_of_old_versions(
+    network: Network, make_cast: MakeCast, policy_user: PolicyUser
+) -> None:
+    moderator, hs1 = (await make_cast()).moderator, network.hs1.name
+    for room_version in ("1", "3", "5", "8"):
+        room_id = await moderator.create_room(preset="public_chat", room_version=room_version)
+        await policy_user.membership.join(room_id, [hs1])
+        await policy_user.seen(moderator, room_id, "join")
+        await policy_user.membership.leave(room_id, [hs1])
+        await policy_user.seen(moderator, room_id, "leave")

@@ -153,7 +153,8 @@ def test_an_odd_authoriser_is_refused(authoriser: Any) -> None:
         ({"prev_events": None}, "prev_events must be an array"),
         ({"auth_events": {}}, "auth_events must be an array"),
         ({"prev_events": [7]}, "wrong form|must hold event IDs"),
-        ({"prev_events": [["$a:b.org", {"md5": "x"}]]}, "wrong form|must hold event IDs"),
+        ({"prev_events": [["$a:b.org"]]}, "wrong form|must hold event IDs"),
+        ({"prev_events": [["$a:b.org", "hash"]]}, "wrong form|must hold event IDs"),
         ({"auth_events": ["$" + "a" * 300]}, "wrong form|must hold event IDs"),
     ],
 )
@@ -181,6 +182,9 @@ def test_references_of_old_rooms_carry_nothing_but_the_hash(name: str) -> None:
     assert finished(proposal(version, prev_events=[pair])).event["prev_events"] == [
         ["$a:b.org", {"sha256": "x"}]
     ]
+    for hashes in ({}, {"md5": "x"}, {"sha256": 1.5}):
+        answer = proposal(version, prev_events=[["$a:b.org", hashes]])
+        assert finished(answer).event["prev_events"] == [["$a:b.org", {}]]
     pair = ["$a:b.org", {"sha256": "x" * MAX_PDU_BYTES}]
     with pytest.raises(InvalidTemplate, match="bytes"):
         finished(proposal(version, prev_events=[pair]))

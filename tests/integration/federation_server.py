@@ -1,5 +1,4 @@
-"""A homeserver of the tests' own, of which other servers see a key and the rooms it hosts; its
-users accept every invitation.
+"""A homeserver of the tests' own, of which other servers see a key and the rooms it hosts.
 
 It is called ``127.0.0.1:PORT``. Server rules leave the port out, so to them it is one with hs2;
 the policy server's own name is hs1's.
@@ -11,7 +10,7 @@ from aiohttp import web
 
 from policybot.demo.certificates import Certificates
 from policybot.demo.ports import LOOPBACK
-from policybot.protocol.room_version import RoomVersion, room_version
+from policybot.protocol.room_version import RoomVersion
 
 from .hosted_room import HostedRoom
 from .identity import Identity
@@ -48,7 +47,6 @@ class FederationServer:
                 web.get(f"{federation}/v1/version", self._version),
                 web.get(f"{federation}/v1/make_join/{{room_id}}/{{user_id}}", self._make_join),
                 web.put(f"{federation}/v2/send_join/{{room_id}}/{{event_id}}", self._send_join),
-                web.put(f"{federation}/v2/invite/{{room_id}}/{{event_id}}", self._invite),
                 web.put(f"{federation}/v1/send/{{transaction}}", self._send),
                 web.route("*", "/{path:.*}", self._unknown),
             ]
@@ -94,11 +92,6 @@ class FederationServer:
     async def _send_join(self, request: web.Request) -> web.Response:
         room = self._rooms[request.match_info["room_id"]]
         return web.json_response(room.take_join(await request.json()))
-
-    async def _invite(self, request: web.Request) -> web.Response:
-        invite = await request.json()
-        version = room_version(invite["room_version"])
-        return web.json_response({"event": self.identity.sign(invite["event"], version)})
 
     async def _send(self, request: web.Request) -> web.Response:
         return web.json_response({"pdus": {}})

@@ -3,10 +3,8 @@
 from typing import Any
 
 from policybot.app import now_ms
-from policybot.federation.reach import Reach
-from policybot.federation.signed_client import SignedClient
 from policybot.protocol.canonical_json import JsonObject
-from policybot.protocol.event_hash import content_hash, sign_event
+from policybot.protocol.event_hash import content_hash, signing_bytes
 from policybot.protocol.room_version import RoomVersion
 from policybot.protocol.signing import SigningKey, sign_json
 from policybot.protocol.xmatrix import authorization_header
@@ -36,11 +34,8 @@ class Identity:
             **fields,
         }
         event["hashes"] = {"sha256": content_hash(event)}
-        return self.sign(event, version)
-
-    def sign(self, event: JsonObject, version: RoomVersion) -> JsonObject:
-        """The event with our signature besides those that it has."""
-        return sign_event(event, version, self.name, _KEY_ID, self._key)
+        event["signatures"] = {self.name: {_KEY_ID: self._key.sign(signing_bytes(event, version))}}
+        return event
 
     def message(self, version: RoomVersion, room_id: str, sender: str, text: str) -> JsonObject:
         """A text message with hash and signature."""
@@ -54,10 +49,6 @@ class Identity:
         return authorization_header(
             self.name, destination, _KEY_ID, self._key, method, uri, content
         )
-
-    def client(self, reach: Reach) -> SignedClient:
-        """What asks other servers in our name."""
-        return SignedClient(self.name, _KEY_ID, self._key, reach)
 
     def key_document(self) -> JsonObject:
         """What ``GET /_matrix/key/v2/server`` answers."""

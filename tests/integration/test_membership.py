@@ -8,27 +8,34 @@ import pytest_asyncio
 
 from policybot.app import now_ms
 from policybot.demo.network import Network
-from policybot.demo.user import User
+from policybot.demo.ports import LOOPBACK
+from policybot.demo.user import MatrixRefusal, User
+from policybot.endpoint.web_app import WebServer
 from policybot.federation.address_guard import AddressGuard
 from policybot.federation.client import HttpClient
+from policybot.federation.direct_keys import DirectKeys
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.membership import Membership, MembershipFailed
 from policybot.federation.reach import Reach
+from policybot.federation.signed_client import SignedClient
 from policybot.federation.well_known import WellKnown
 from policybot.protocol.canonical_json import JsonObject
+from policybot.protocol.room_version import ROOM_VERSIONS
 
+from ..endpoint.federated import FederatedScene
+from ..endpoint.scene import protected
 from .conftest import MakeCast
-from .federation_server import FederationServer
 
 AWAY = "127.0.0.1:1"
 
 
 class PolicyUser:
-    """The user, and who looks for it in rooms."""
+    """The policy user: ``membership`` is what it does, ``scene`` what its server answers."""
 
-    def __init__(self, user_id: str, membership: Membership) -> None:
+    def __init__(self, user_id: str, membership: Membership, scene: FederatedScene) -> None:
         self.user_id = user_id
         self.membership = membership
+        self.scene = scene
 
     async def seen(self, watcher: User, room_id: str, membership: str) -> JsonObject:
         """The member event's content, once the watcher's homeserver says so last."""
@@ -46,20 +53,30 @@ class PolicyUser:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def policy_user(
-    network: Network, third_server: FederationServer
-) -> AsyncIterator[PolicyUser]:
-    """``@policy`` of a server that has keys, takes invitations and is no homeserver else."""
-    identity, dns = third_server.identity, DnsLookup()
+async def policy_user(network: Network) -> AsyncIterator[PolicyUser]:
+    """The user of a name that is served by nothing but our routes."""
+    name = network.dedicated_name
+    user_id, dns = f"@policy:{name}", DnsLookup()
+    scene = FederatedScene(names=(name,), user_id=user_id)
+    scene.now = now_ms()
     client = HttpClient(
         ssl_context=network.certificates.client_context(),
         resolver=dns,
         guard=AddressGuard([ip_network("127.0.0.0/8")]),
     )
+    server = WebServer(scene.routes)
+    host, port = await server.start(LOOPBACK, 0)
+    network.route_policy_to(f"http://{host}:{port}", name)
     async with client:
         reach = Reach(client, WellKnown(client), dns)
-        user_id = f"@policy:{identity.name}"
-        yield PolicyUser(user_id, Membership(user_id, identity.client(reach), now_ms))
+        hs1 = (await DirectKeys(reach).fetch(network.hs1.name)).keys
+        for key_id, key in hs1.verify_keys.items():
+            scene.keys.known[hs1.server_name, key_id] = key
+        own = scene.own_keys
+        signed = SignedClient(name, own.key_id, own.signing_key, reach)
+        yield PolicyUser(user_id, Membership(user_id, signed, now_ms), scene)
+    network.route_policy_to(None, name)
+    await server.stop()
 
 
 @pytest.mark.parametrize("room_version", ["10", "11", "12"])
@@ -103,7 +120,13 @@ async def test_public_restricted_and_invite_only_rooms(
         "membership": "join",
         "join_authorised_via_users_server": moderator.user_id,
     }
+    with pytest.raises(MatrixRefusal, match="M_FORBIDDEN"):
+        await moderator.invite(closed, policy_user.user_id)
+    version = ROOM_VERSIONS[room_version]
+    policy_user.scene.rooms[closed] = protected(closed, version)
+    policy_user.scene.invited.welcome.add((closed, moderator.user_id))
     await moderator.invite(closed, policy_user.user_id)
+    assert policy_user.scene.invited.taken == [closed]
     await membership.join(closed, [hs2, hs1])
     assert await policy_user.seen(moderator, closed, "join") == {"membership": "join"}
 

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from policybot.protocol.canonical_json import JsonObject
 from policybot.protocol.event_hash import content_hash_matches, sign_event, signing_bytes
@@ -25,7 +27,10 @@ from .events import (
     SENDER_KEY_ID,
     VERSIONS,
     bare_event,
+    contents,
+    json_values,
     signed_event,
+    steady,
 )
 
 KEY = SigningKey.from_base64(SEED)
@@ -196,6 +201,29 @@ def test_references_of_old_rooms_carry_nothing_but_the_hash(name: str) -> None:
 def test_an_answer_without_an_event_is_refused(answer: Any) -> None:
     with pytest.raises(InvalidTemplate, match="proposes no event"):
         finished(answer)
+
+
+@each_version
+@settings(steady(30))
+@given(data=st.data())
+def test_whatever_is_proposed_nothing_else_is_signed(
+    version: RoomVersion, data: st.DataObject
+) -> None:
+    answer = proposal(version)
+    values = json_values(strict=False)
+    event = answer["event"]
+    for field in data.draw(st.sets(st.sampled_from([*event, "hashes", "more"]), max_size=3)):
+        event[field] = data.draw(values | st.lists(values, max_size=2))
+    if data.draw(st.booleans()):
+        event["content"] = {"membership": "join", **data.draw(contents(version))}
+    try:
+        made = finished(answer).event
+    except InvalidTemplate:
+        return
+    assert made["content"].pop("membership") == "join"
+    assert made["content"].keys() <= {"join_authorised_via_users_server"}
+    assert (made["type"], made["room_id"]) == ("m.room.member", ROOM)
+    assert (made["sender"], made["state_key"]) == (USER, USER)
 
 
 def test_the_room_version() -> None:

@@ -111,7 +111,7 @@ def _check(path: Path) -> int:
 
 
 def _init(path: Path) -> int:
-    from .init import InitFailed, check_target, prepare, questions, write
+    from .init import InitFailed, check_target, next_steps, prepare, questions, write
 
     try:
         check_target(path)
@@ -122,10 +122,7 @@ def _init(path: Path) -> int:
     except EOFError:
         return _refuse("init asks on a terminal, and there was no answer; nothing was written.")
     print(f"Written: {path}")
-    print(
-        f"Next: let the reverse proxy of {answers.name} send /_matrix/policy/ to "
-        f"http://127.0.0.1:8090 (docs/deploy.md), then: policybot check -c {path}"
-    )
+    print(next_steps(answers, path))
     return 0
 
 

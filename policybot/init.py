@@ -12,10 +12,13 @@ import yaml
 
 from . import config_value
 from .bot.client import HomeserverAway, MatrixClient, Refused, open_api
-from .config import ConfigError, parse_config
+from .config import ConfigError, ListenConfig, parse_config
+from .endpoint.paths import POLICY_PATHS
+from .outside import dns_line, firewall_line, own_name_lines, proxy_lines
 from .protocol.identifier import server_of
 
 NEW = "new"
+LISTEN = ListenConfig("127.0.0.1", 8090)
 
 Ask = Callable[[str, str | None], str]
 """Asks a question with a proposal for the answer."""
@@ -30,18 +33,20 @@ class InitFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What was asked for. ``moderation_room`` None makes a new room and invites ``moderator``."""
+    """What was asked for. ``name`` is the policy server's. ``moderation_room`` None makes a new
+    room and invites ``moderator``."""
 
     url: str
     user_id: str
     password: str = field(repr=False)
+    name: str
     moderation_room: str | None
     moderator: str | None
 
     @property
-    def name(self) -> str:
-        """The policy server's name, that of the bot's homeserver."""
-        return server_of(self.user_id)
+    def own_name(self) -> bool:
+        """Whether the policy server gets a name of its own, and not that of the homeserver."""
+        return self.name != server_of(self.user_id)
 
 
 def check_target(path: Path) -> None:
@@ -77,11 +82,27 @@ def questions(
     url = _asked(ask, "URL of the bot's homeserver", None, config_value.http_url)
     user_id = _asked(ask, "User ID of the bot's account", None, config_value.user_id)
     password = ask_secret("Password (used once; the access token is written to the file): ")
+    name = _name(ask, server_of(user_id))
     room = _asked(ask, "Moderation room (ID or alias), or 'new' to make one", NEW, _room_or_new)
     if room != NEW:
-        return Answers(url, user_id, password, room, None)
+        return Answers(url, user_id, password, name, room, None)
     moderator = _asked(ask, "Your own user ID, to be invited there", None, config_value.user_id)
-    return Answers(url, user_id, password, None, moderator)
+    return Answers(url, user_id, password, name, None, moderator)
+
+
+def _name(ask: Ask, homeserver: str) -> str:
+    """The policy server's name: whoever cannot change the homeserver's proxy needs another."""
+    print(
+        "The policy server needs a server name, one of these:\n"
+        f"- {homeserver}: its reverse proxy sends a few paths to policybot. Its own users are"
+        " checked by all other servers, but not by itself.\n"
+        "- a name of its own, such as policy.example.org: everybody is checked, and nothing is"
+        " changed at the homeserver. It needs an entry in DNS and a certificate."
+    )
+    question = f"Do you administer the reverse proxy of {homeserver}? yes or no"
+    administers = _asked(ask, question, None, config_value.choice(("yes", "no"))) == "yes"
+    proposal = homeserver if administers else None
+    return _asked(ask, "Server name of the policy server", proposal, config_value.server_name)
 
 
 def _asked(ask: Ask, question: str, proposal: str | None, check: Check) -> str:
@@ -156,6 +177,7 @@ def configuration(answers: Answers, room: str, access_token: str) -> str:
     def quoted(value: str) -> str:
         return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=10_000).strip()
 
+    what = "everything of that name" if answers.own_name else "the policy server's paths"
     text = f"""\
 # Configuration of policybot. Every key with its meaning and default: config.sample.yaml.
 
@@ -169,8 +191,8 @@ policy_server:
   # Shown to people who are refused, for instance an address or a room alias.
   contact: null
 
-# Where the endpoint listens; the reverse proxy sends the policy server's paths here.
-listen: {{host: 127.0.0.1, port: 8090}}
+# Where the endpoint listens; the reverse proxy sends {what} here.
+listen: {{host: {LISTEN.host}, port: {LISTEN.port}}}
 
 standalone:
   homeserver:
@@ -200,3 +222,17 @@ def write(path: Path, text: str) -> None:
             file.write(text)
     except OSError as error:
         raise InitFailed(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def next_steps(answers: Answers, path: Path) -> str:
+    """What is to be set outside of policybot, and what to do then."""
+    name = answers.name
+    if answers.own_name:
+        lines = (dns_line(name), firewall_line(name), *own_name_lines(name, LISTEN))
+    else:
+        what = f"The reverse proxy of {name} must send this path to policybot, and for tools"
+        lines = (
+            f"{what} {' and '.join(POLICY_PATHS[1:])} as well:",
+            *proxy_lines(POLICY_PATHS[0], LISTEN.host, LISTEN.port),
+        )
+    return "\n".join((*lines, f"Then: policybot check -c {path}"))

@@ -4,7 +4,7 @@ from .config import ListenConfig
 from .endpoint.listener import url_of
 from .endpoint.paths import POLICY_PATHS
 from .federation.probe import Cure
-from .protocol.server_name import parse_server_name
+from .protocol.server_name import without_port
 
 WHERE = "Where they stand: docs/deploy.md"
 
@@ -34,7 +34,7 @@ def proxy_lines(prefix: str, host: str, port: int) -> tuple[str, ...]:
 
 def own_name_lines(name: str, listen: ListenConfig) -> tuple[str, ...]:
     """What sends everything of a name of our own to us."""
-    host = parse_server_name(name).host
+    host = without_port(name)
     if listen.tls is not None:
         return (
             f"policybot listens on {listen.host}, port {listen.port}, with TLS: {_public(name)}",
@@ -51,7 +51,7 @@ def own_name_lines(name: str, listen: ListenConfig) -> tuple[str, ...]:
 
 def dns_line(name: str) -> str:
     """What DNS has to say about a name of our own."""
-    host = parse_server_name(name).host
+    host = without_port(name)
     return f"DNS: an A record (and AAAA) of {host} with the public address of the machine"
 
 
@@ -71,7 +71,7 @@ def cure_lines(cure: Cure, name: str, listen: ListenConfig) -> tuple[str, ...]:
         case Cure.FIREWALL:
             return (firewall_line(name), "Does the reverse proxy run, and listen there?")
         case Cure.CERTIFICATE:
-            host = parse_server_name(name).host
+            host = without_port(name)
             holder = "The reverse proxy" if listen.tls is None else "listen.tls"
             return (
                 f"{holder} needs a certificate for {host} that other servers trust, with those",
@@ -83,8 +83,8 @@ def cure_lines(cure: Cure, name: str, listen: ListenConfig) -> tuple[str, ...]:
 
 def _public(name: str) -> str:
     """The port under which others come."""
-    port = parse_server_name(name).port
-    return f"port {port}" if port is not None else "port 443 (or 8448)"
+    port = name.removeprefix(without_port(name)).lstrip(":")
+    return f"port {port}" if port else "port 443 (or 8448)"
 
 
 def _reached(host: str, port: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from policybot.config import load_config, parse_config
-from policybot.init import Answers, InitFailed, configuration, prepare, questions
+from policybot.init import LISTEN, Answers, InitFailed, configuration, prepare, questions
 
 from .bot.conftest import homeserver
 from .bot.fake_homeserver import FakeHomeserver, Fault
@@ -21,17 +21,17 @@ ALICE = "@alice:example.org"
 
 
 def answers(url: str, room: str | None = None) -> Answers:
-    return Answers(url, BOT, "secret", room, None if room else ALICE)
+    return Answers(url, BOT, "secret", "example.org", room, None if room else ALICE)
 
 
 async def test_from_the_first_question_to_a_file_that_works(
     homeserver: FakeHomeserver, tmp_path: Path
 ) -> None:
     homeserver.passwords[BOT] = "secret"
-    lines = (homeserver.url, BOT, "secret", "", ALICE)
+    lines = (homeserver.url, BOT, "secret", "yes", "", "", ALICE)
     ended = await policybot("init", directory=tmp_path, stdin="\n".join(lines) + "\n")
     assert (ended.code, ended.err) == (0, "")
-    assert "/_matrix/policy/" in ended.out
+    assert "location ^~ /_matrix/policy/ { proxy_pass http://127.0.0.1:8090; }" in ended.out
     assert "policybot check -c config.yaml" in ended.out
 
     file = tmp_path / "config.yaml"
@@ -95,7 +95,7 @@ async def test_a_homeserver_that_encrypts_every_new_room(homeserver: FakeHomeser
 async def test_a_wrong_password_is_told_and_nothing_is_written(
     homeserver: FakeHomeserver, tmp_path: Path
 ) -> None:
-    lines = (homeserver.url, BOT, "wrong", "", ALICE)
+    lines = (homeserver.url, BOT, "wrong", "yes", "", "", ALICE)
     ended = await policybot("init", directory=tmp_path, stdin="\n".join(lines) + "\n")
     assert ended.code == 1
     assert ended.err.startswith("policybot: The homeserver refused: ")
@@ -136,7 +136,9 @@ async def test_odd_things_from_the_homeserver_write_nothing(
 )
 def test_whatever_is_in_a_value_it_is_read_as_it_was(token: str) -> None:
     room = "#mö{d}#'\\\"x:example.org"
-    given = Answers("https://matrix.example.org/{a}'\"", "@p'{o}:example.org", "", room, None)
+    given = Answers(
+        "https://matrix.example.org/{a}'\"", "@p'{o}:example.org", "", "example.org", room, None
+    )
     config = parse_config(yaml.safe_load(configuration(given, room, token)))
     assert config.moderation_rooms[0].room == room
     assert config.standalone is not None
@@ -181,16 +183,56 @@ def test_an_answer_that_cannot_be_used_is_asked_for_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     url = ("matrix.example.org", "https://matrix.example.org/")
-    found = asked(*url, "policybot", BOT, "mods", "", "me", ALICE)
-    assert found == Answers("https://matrix.example.org", BOT, "secret", None, ALICE)
-    assert found.name == "example.org"
+    name = ("perhaps", "yes", "https://example.org", "")
+    found = asked(*url, "policybot", BOT, *name, "mods", "", "me", ALICE)
+    assert found == Answers(
+        "https://matrix.example.org", BOT, "secret", "example.org", None, ALICE
+    )
+    assert not found.own_name
     told = capsys.readouterr().out
-    assert told.count("\n") == 4
+    assert told.count(": write ") == 6
     assert "URL of the bot's homeserver: write an http or https URL" in told
+    assert "- example.org: its reverse proxy sends a few paths" in told
+
+
+def test_who_cannot_change_the_proxy_names_a_name_of_its_own() -> None:
+    proposals = []
+
+    def ask(question: str, proposal: str | None) -> str:
+        proposals.append((question, proposal))
+        return next(replies)
+
+    replies = iter(("http://a", BOT, "no", "p.example.net", "!mods:example.org"))
+    found = questions(ask, lambda _: "secret")
+    assert (found.name, found.own_name) == ("p.example.net", True)
+    assert ("Server name of the policy server", None) in proposals
+
+
+async def test_a_name_of_its_own_is_written_with_what_it_needs(
+    homeserver: FakeHomeserver, tmp_path: Path
+) -> None:
+    homeserver.passwords[BOT] = "secret"
+    lines = (homeserver.url, BOT, "secret", "no", "p.example.net", "", ALICE)
+    ended = await policybot("init", directory=tmp_path, stdin="\n".join(lines) + "\n")
+    assert (ended.code, ended.err) == (0, "")
+    file = tmp_path / "config.yaml"
+    assert "sends everything of that name here" in file.read_text()
+    config = load_config(file, {})
+    assert config.policy_server.name == "p.example.net"
+    assert config.listen == LISTEN
+    assert ended.out.splitlines()[-7:] == [
+        "DNS: an A record (and AAAA) of p.example.net with the public address of the machine",
+        "Firewall: port 443 (or 8448) must be open for everybody",
+        "nginx:   server_name p.example.net; location / { proxy_pass http://127.0.0.1:8090; }",
+        "Caddy:   p.example.net { reverse_proxy 127.0.0.1:8090 }",
+        "Traefik: Host(`p.example.net`) as the rule of the router to http://127.0.0.1:8090",
+        "Where they stand: docs/deploy.md",
+        "Then: policybot check -c config.yaml",
+    ]
 
 
 def test_who_names_a_room_is_not_asked_for_himself() -> None:
-    found = asked("http://a", BOT, "!mods:example.org")
+    found = asked("http://a", BOT, "yes", "", "!mods:example.org")
     assert (found.moderation_room, found.moderator) == ("!mods:example.org", None)
 
 

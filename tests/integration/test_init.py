@@ -16,7 +16,8 @@ async def test_the_moderator_owns_the_new_room_and_strangers_cannot_enter(
 ) -> None:
     cast = await make_cast()
     bot, moderator = cast.bot, cast.moderator
-    given = Answers(network.hs1.url, bot.user_id, bot.account.password, None, moderator.user_id)
+    hs1, password = network.hs1, bot.account.password
+    given = Answers(hs1.url, bot.user_id, password, hs1.name, None, moderator.user_id)
     config = parse_config(yaml.safe_load(await prepare(given)))
     room_id = config.moderation_rooms[0].room
 

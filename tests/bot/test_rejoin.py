@@ -117,7 +117,7 @@ async def test_a_room_that_does_not_name_us_needs_enable(dedicated: Dedicated) -
 
 async def test_a_room_that_cannot_be_read_is_named(dedicated: Dedicated) -> None:
     room_id = await kicked(dedicated)
-    dedicated.homeserver.fault("GET", f"{room_id}/state/", Fault.forbidden())
+    dedicated.homeserver.fault("GET", f"{room_id}/state/", Fault.forbidden(times=1000))
     reply = await dedicated.ask(f"!policy rejoin {room_id}")
     assert "your homeserver does not let me read it" in reply and f"invite {BOT}" in reply
 

@@ -7,7 +7,7 @@ routes. So the same object runs on its own and inside another process.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from mautrix.util.async_db import Database
@@ -22,19 +22,19 @@ from .bot.status import Condition
 from .bot.sync import SyncBatch
 from .chat_parts import chat_settings, chat_tables
 from .config import Config
-from .endpoint.federation_routes import FederationRoutes
 from .endpoint.routes import PolicyRoutes
 from .endpoint.sign import FailureAnswer, SignUseCase
 from .federation.client import HttpClient
 from .federation.direct_keys import DirectKeys
 from .federation.key_ring import KeyRing
 from .federation.notary import Notary
+from .federation.own_name_probe import OwnName
 from .federation.reach import Reach
 from .federation_member import FederationMember, federation_member
 from .own_faults import OwnFaults
 from .policy.rule_store import RuleStore
 from .protocol.policy_event import PolicyServer
-from .room_checks import EndpointProbe, NotaryKeys
+from .room_checks import EndpointProbe, NotaryKeys, OwnNameEndpoint
 from .store.own_names import OwnNames
 from .store.server_keys import ServerKeyTable
 from .store.settings import Setting, Settings
@@ -75,6 +75,7 @@ class App:
         self._pace = pace or Pace()
         self._federation = federation
         self.served = ""
+        self._endpoint: EndpointProbe | OwnNameEndpoint
         self.listener_faults: Callable[[], list[str]] = list
         self._account = account
         self._client = client
@@ -103,21 +104,28 @@ class App:
             StartFailed: as for `check_config`.
         """
         check_config(self._config, self._account)
-        name = self._config.policy_server.name
+        server = self._config.policy_server
+        name = server.name
         signing_key = configured_key(self._config) or await self._settings.signing_key()
         instance_id = await self._settings.instance_id()
         self._public_key = signing_key.public_key
         ours = PolicyServer(name, self._public_key)
         former = await OwnNames(self._database).former(ours)
         users = policy_users((name, *sorted(former)), self._account)
-        member = await self._member(users) if users else None
+        member = await federation_member(
+            users,
+            policy_user(self._config, self._account),
+            self._settings,
+            server.federation_key,
+            self._reach,
+            self._clock,
+        )
         self._chat = self._chat_side(ours, former, instance_id, member)
         self._verdicts.on_refusal = self._chat.reports.wake
         faults = OwnFaults(self._chat)
         self._verdicts.outage.on_change = faults.database
         await self._chat.load()
         await self._keys.load()
-        server = self._config.policy_server
         self._use_case = SignUseCase(
             name=name,
             former=former,
@@ -138,30 +146,9 @@ class App:
             self._use_case,
             public_key=ours.public_key,
             instance_id=instance_id,
-            federation=self._federation_routes(users, member, instance_id),
-        )
-
-    async def _member(self, users: Mapping[str, str]) -> FederationMember:
-        user_id = next(iter(users.values()))
-        key = self._config.policy_server.federation_key
-        return await federation_member(user_id, self._settings, key, self._reach, self._clock)
-
-    def _federation_routes(
-        self, users: Mapping[str, str], member: FederationMember | None, instance_id: str
-    ) -> FederationRoutes | None:
-        if member is None or self._chat is None:
-            return None
-        return FederationRoutes(
-            users=users,
-            user_id=policy_user(self._config, self._account),
-            own_keys=member.keys,
-            keys=self._keys,
-            rooms=self._shared.rooms,
-            invitations=self._chat.invitations,
-            hints=self._chat.hints,
-            clock=self._clock,
-            contact=self._config.policy_server.contact,
-            instance_id=instance_id,
+            federation=None
+            if member is None
+            else member.routes(self._chat, self._shared, self._keys, server.contact, instance_id),
         )
 
     def _chat_side(
@@ -171,8 +158,15 @@ class App:
         instance_id: str,
         member: FederationMember | None,
     ) -> Chat:
-        server = self._config.policy_server
-        self._endpoint = EndpointProbe(server.name, server.public_url, instance_id, self._http)
+        server, user_id = self._config.policy_server, policy_user(self._config, self._account)
+        if member is None or user_id is None:
+            self._endpoint = EndpointProbe(server.name, server.public_url, instance_id, self._http)
+        else:
+            own_key = member.keys.signing_key.verify_key
+            self._endpoint = OwnNameEndpoint(
+                OwnName(server.name, instance_id, own_key, server.public_url),
+                self._config.federation.allow_networks,
+            )
         return Chat(
             self._client,
             chat_tables(self._database, self._verdicts),
@@ -181,7 +175,7 @@ class App:
             endpoint=self._endpoint,
             keys=NotaryKeys(self._notary, self._keys, self._direct),
             federation=self._federation or member,
-            policy_user=policy_user(self._config, self._account),
+            policy_user=user_id,
             condition=self._condition,
             clock=self._clock,
             pace=self._pace,

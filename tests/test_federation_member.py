@@ -12,7 +12,8 @@ from policybot.protocol.signing import SigningKey
 from policybot.store.database import close_database, open_database
 from policybot.store.settings import Setting, Settings
 
-USER = "@policy:policy.example.org"
+NAME = "policy.example.org"
+USER = f"@policy:{NAME}"
 NOW_MS = 1_700_000_000_000
 
 
@@ -31,7 +32,9 @@ async def reach() -> AsyncIterator[Reach]:
 
 
 async def load(settings: Settings, reach: Reach, key: str | None = None) -> FederationMember:
-    return await federation_member(USER, settings, key, reach, lambda: NOW_MS)
+    member = await federation_member({NAME: USER}, USER, settings, key, reach, lambda: NOW_MS)
+    assert member is not None
+    return member
 
 
 async def test_the_key_is_made_once(settings: Settings, reach: Reach) -> None:
@@ -39,7 +42,15 @@ async def test_the_key_is_made_once(settings: Settings, reach: Reach) -> None:
     again = await load(settings, reach)
     assert first.keys.key_id == again.keys.key_id
     assert first.keys.signing_key.seed == again.keys.signing_key.seed
-    assert first.keys.name == "policy.example.org"
+    assert first.keys.name == NAME
+
+
+async def test_a_name_that_it_had_keeps_its_keys(settings: Settings, reach: Reach) -> None:
+    before = await load(settings, reach)
+    now = await federation_member({NAME: USER}, None, settings, None, reach, lambda: NOW_MS)
+    assert now is not None and now.user_id is None
+    assert now.keys.key_id == before.keys.key_id
+    assert await federation_member({}, None, settings, None, reach, lambda: NOW_MS) is None
 
 
 async def test_a_configured_key_takes_its_place(settings: Settings, reach: Reach) -> None:

@@ -137,7 +137,10 @@ async def test_a_certificate_comes_and_goes_with_the_configuration(
     ("sections", "why"),
     [
         ({"nonsense": 1}, "nonsense: unknown key"),
-        ({"policy_server": {"name": "elsewhere.example"}}, "policy_server.name is elsewhere"),
+        (
+            {"policy_server": {"name": "elsewhere.example"}, "listen": None},
+            "listen is null, but policy_server.name is a name of its own",
+        ),
         ({"listen": {"host": "192.0.2.1", "port": 1}}, "cannot listen on 192.0.2.1, port 1"),
         ({"moderation_rooms": []}, "moderation_rooms: name at least one room"),
     ],

@@ -36,7 +36,7 @@ ALLOWED = {
     "account": {"config", "protocol"},
     "app": {*PIECES, "account", "app", "config", *PARTS, *PURE},
     "chat_parts": {"config", "bot", "store", "protocol"},
-    "federation_member": {"account", "bot", "federation", "store", "protocol"},
+    "federation_member": {"account", "bot", "endpoint", "federation", "store", "protocol"},
     "room_checks": {"bot", "federation"},
     "own_faults": {"bot"},
     **dict.fromkeys(ENTRIES, {*SHARED, "account", "app", *CONFIG, *PARTS, *PURE}),

@@ -315,18 +315,6 @@ async def test_an_address_that_is_not_ours(tmp_path: Path) -> None:
     assert "cannot listen on 203.0.113.1" in await refusal(tmp_path)
 
 
-async def test_another_servers_name(tmp_path: Path) -> None:
-    write_config(
-        tmp_path,
-        {"url": NOBODY_THERE, "access_token": "t"},
-        policy_server={"name": "policy.example.org"},
-    )
-    assert await refusal(tmp_path) == (
-        "policy_server.name is policy.example.org, but the bot's homeserver is example.org: this "
-        "version only works with the homeserver's own name. Write that."
-    )
-
-
 async def test_a_damaged_database_is_left_as_it_was(tmp_path: Path) -> None:
     write_config(tmp_path, {"url": NOBODY_THERE, "access_token": "t"})
     file = tmp_path / "policybot.db"

@@ -75,15 +75,15 @@ class Body:
 
     def complete(self) -> bytes:
         """All of it, which is handed over."""
-        whole = b"".join(self._parts)
-        self._parts.clear()
-        return whole
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
 
     def release(self) -> None:
         """Forget the body; more than once is no harm."""
-        self._parts.clear()
-        self._large.give_back(self._held)
-        self._held = 0
+        if self._held:
+            self._large.give_back(self._held)
+            self._held = 0
+            self._parts.clear()
 
     def _check(self, size: int) -> None:
         limit = self._limit()

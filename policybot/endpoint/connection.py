@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
         self.task: asyncio.Task[None] | None = None
         # What came before the last request was answered.
         self._waiting: deque[_Received] = deque()
-        self._body = self._new_body()
+        self._body = self._no_body = Body(self._body_limit, keeper.large_bodies)
         self._closing = False
         self._deaf = False
         self._choked = False
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
         self._receiving = self._in_head = True
         self._head_bytes = 0
         self._target = b""
-        self._body = self._new_body()
+        self._body = Body(self._body_limit, self._keeper.large_bodies)
         self._authorization: list[str] = []
         self._forwarded: list[str] = []
         self._host = ""
@@ -204,11 +204,8 @@ class Connection(asyncio.Protocol):
             address=partial(calling_address, self._peer, self._forwarded),
             host=self._host,
         )
-        self._take(_Received(request, self._parser.should_keep_alive(), self._body))
-        self._body = self._new_body()
-
-    def _new_body(self) -> Body:
-        return Body(self._body_limit, self._keeper.large_bodies)
+        body, self._body = self._body, self._no_body
+        self._take(_Received(request, self._parser.should_keep_alive(), body))
 
     def _body_limit(self) -> int:
         return self._keeper.endpoint.body_limit(self._target.decode("latin-1"))

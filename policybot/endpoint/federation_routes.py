@@ -92,6 +92,10 @@ class FederationRoutes:
                 return {"PUT": partial(self._invite_v1, room_id, event_id)}
             case ["_matrix", "federation", "v1", "user", "devices", user_id]:
                 return {"GET": partial(self._devices, user_id)}
+            case ["_matrix", "federation", "v1", "user", "keys", "query"]:
+                return {"POST": self._device_keys}
+            case ["_matrix", "federation", "v1", "user", "keys", "claim"]:
+                return {"POST": self._one_time_keys}
             case ["_matrix", "federation", "v1", "query", "profile"]:
                 return {"GET": self._profile}
         return self._documents.methods("/".join(parts))
@@ -122,6 +126,18 @@ class FederationRoutes:
         await self._caller.read(request)
         self._check_user(user_id)
         return self._json({"user_id": user_id, "stream_id": 1, "devices": []})
+
+    async def _device_keys(self, request: Request) -> Response:
+        # In encrypted rooms clients want to know of everybody; an error would have them ask again
+        # and again.
+        asked = await self._caller.read(request)
+        users = asked.body.value.get("device_keys")
+        ours = self._users.intersection(users if isinstance(users, dict) else ())
+        return self._json({"device_keys": {user_id: {} for user_id in ours}})
+
+    async def _one_time_keys(self, request: Request) -> Response:
+        await self._caller.read(request)
+        return self._json({"one_time_keys": {}})
 
     async def _profile(self, request: Request) -> Response:
         await self._caller.read(request)

@@ -34,6 +34,8 @@ from .federated import (
 from .scene import ALICE, INSTANCE, ROOM, SERVER_KEY_ID, Scene, event_of, server_key, verifies
 
 HOUR_MS = 3_600_000
+DEVICE_KEYS = "/_matrix/federation/v1/user/keys/query"
+ONE_TIME_KEYS = "/_matrix/federation/v1/user/keys/claim"
 
 
 @pytest.fixture(params=[HttpServer, WebServer], ids=["httptools", "aiohttp"])
@@ -213,6 +215,24 @@ async def test_the_user_has_no_devices(scene: FederatedScene) -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "known"),
+    [
+        ({USER: []}, {USER: {}}),
+        ({USER: ["DEVICE"], f"@other:{NAME}": [], "@a:b": []}, {USER: {}}),
+        ({}, {}),
+        (None, {}),
+        ([[USER]], {}),
+        (USER, {}),
+    ],
+)
+async def test_the_user_has_no_keys(scene: FederatedScene, asked: Any, known: Any) -> None:
+    reply = await scene.call("POST", DEVICE_KEYS, {"device_keys": asked})
+    assert (reply.status, reply.json) == (200, {"device_keys": known})
+    reply = await scene.call("POST", ONE_TIME_KEYS, {"one_time_keys": asked})
+    assert (reply.status, reply.json) == (200, {"one_time_keys": {}})
+
+
+@pytest.mark.parametrize(
     ("field", "profile"),
     [
         ("", {"displayname": DISPLAY_NAME}),
@@ -250,6 +270,8 @@ async def test_other_users(scene: FederatedScene, path: str, status: int, errcod
     [
         ("GET", DEVICES, None),
         ("GET", PROFILE, None),
+        ("POST", DEVICE_KEYS, {"device_keys": {}}),
+        ("POST", ONE_TIME_KEYS, {"one_time_keys": {}}),
         ("PUT", SEND, {"pdus": []}),
         ("PUT", "/_matrix/federation/v2/invite/!a:b/$c", {"event": {}}),
         ("PUT", "/_matrix/federation/v1/invite/!a:b/$c", {}),

@@ -37,6 +37,8 @@ USER = f"@policy:{NAME}"
 INVITER = f"@inviter:{CALLER}"
 SEND = "/_matrix/federation/v1/send/txn1"
 DEVICES = f"/_matrix/federation/v1/user/devices/{quote(USER, safe='')}"
+DEVICE_KEYS = "/_matrix/federation/v1/user/keys/query"
+ONE_TIME_KEYS = "/_matrix/federation/v1/user/keys/claim"
 PROFILE = f"/_matrix/federation/v1/query/profile?user_id={quote(USER, safe='')}"
 
 

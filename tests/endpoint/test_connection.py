@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from policybot.endpoint.body import LargeBodies
 from policybot.endpoint.connection import MAX_HEAD_BYTES
 from policybot.endpoint.errors import MatrixError
 from policybot.endpoint.exchange import MAX_BODY_BYTES, Headers, Request, Response
@@ -222,6 +223,38 @@ async def test_a_caller_that_ends_his_side_is_answered(stage: Stage) -> None:
     stage.echo.let_go.set()
     assert (await client.answer())[2] == b"POST /held 2;"
     assert await client.ended() == b""
+
+
+# -- large bodies ------------------------------------------------------------------------------
+
+LARGE = b"x" * (5 * MAX_BODY_BYTES)
+
+
+async def test_large_bodies_one_after_the_other(open_stage: Open) -> None:
+    large = LargeBodies(3 * len(LARGE))
+    stage = await open_stage(large_bodies=large)
+    client = await stage.client()
+    client.send(post("/held", b"{}") + post("/large", LARGE) * 3)
+    await eventually(lambda: stage.echo.requests)
+    stage.echo.let_go.set()
+    assert (await client.answer())[2] == b"POST /held 2;"
+    for _ in range(3):
+        assert (await client.answer())[2] == b"POST /large %d;" % len(LARGE)
+    assert large.left == 3 * len(LARGE)
+
+
+@pytest.mark.parametrize("part", [LARGE[:-1], LARGE + post("/x")], ids=["half", "waiting"])
+async def test_a_caller_that_goes_away_leaves_nothing(open_stage: Open, part: bytes) -> None:
+    large = LargeBodies(11 * MAX_BODY_BYTES)
+    stage = await open_stage(large_bodies=large)
+    client = await stage.client()
+    head = post("/large", LARGE).removesuffix(LARGE)
+    client.send(post("/held") + head + part)
+    await eventually(lambda: large.left < 11 * MAX_BODY_BYTES)
+    client.reset()
+    stage.echo.let_go.set()
+    await eventually(lambda: stage.server.open_connections == 0)
+    assert large.left == 11 * MAX_BODY_BYTES
 
 
 # -- what is refused ---------------------------------------------------------------------------

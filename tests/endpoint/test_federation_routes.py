@@ -1,10 +1,9 @@
-"""What a policy server with a name of its own answers to other servers: documents, its user."""
+"""The paths of a policy server with a name of its own, and what it answers about its user."""
 
 from typing import Any
 
 import pytest
 
-from policybot import __version__
 from policybot.endpoint.federation_routes import DISPLAY_NAME
 from policybot.endpoint.http_server import HttpServer
 from policybot.endpoint.paths import (
@@ -16,26 +15,21 @@ from policybot.endpoint.paths import (
     WELL_KNOWN,
 )
 from policybot.endpoint.web_app import WebServer
-from policybot.protocol.server_keys import parse_server_keys
-from policybot.protocol.signing import SigningKey
 
 from ..protocol.events import NAME
 from .conftest import Serve
 from .federated import (
+    DEVICE_KEYS,
     DEVICES,
+    ONE_TIME_KEYS,
     PROFILE,
     SEND,
     USER,
     FederatedScene,
     invitation,
-    signed_request,
     state_event,
 )
-from .scene import ALICE, INSTANCE, ROOM, SERVER_KEY_ID, Scene, event_of, server_key, verifies
-
-HOUR_MS = 3_600_000
-DEVICE_KEYS = "/_matrix/federation/v1/user/keys/query"
-ONE_TIME_KEYS = "/_matrix/federation/v1/user/keys/claim"
+from .scene import ALICE, INSTANCE, ROOM, Scene, event_of, verifies
 
 
 @pytest.fixture(params=[HttpServer, WebServer], ids=["httptools", "aiohttp"])
@@ -50,96 +44,7 @@ async def scene(serve: Serve) -> FederatedScene:
     return made
 
 
-# -- documents ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "path", [SERVER_KEYS, f"{SERVER_KEYS}/auto", f"{SERVER_KEYS}/ed25519%3Aa"]
-)
-async def test_the_federation_key_is_published(scene: FederatedScene, path: str) -> None:
-    reply = await scene.get(path)
-    keys = parse_server_keys(reply.json, NAME)
-    assert dict(keys.verify_keys) == {scene.own_keys.key_id: scene.own_keys.signing_key.verify_key}
-    assert keys.valid_until_ts == scene.now + 24 * HOUR_MS
-    assert reply.headers["Policybot-Instance"] == INSTANCE
-
-
-async def test_the_published_keys_never_end_soon(scene: FederatedScene) -> None:
-    for _ in range(10):
-        reply = await scene.get(SERVER_KEYS)
-        assert parse_server_keys(reply.json, NAME).valid_until_ts >= scene.now + 12 * HOUR_MS
-        scene.now += 5 * HOUR_MS
-
-
-async def test_version(scene: FederatedScene) -> None:
-    reply = await scene.get(FEDERATION_VERSION)
-    assert reply.json == {"server": {"name": "policybot", "version": __version__}}
-
-
-@pytest.mark.parametrize(
-    ("name", "document"),
-    [
-        ("policy.example.org", {"m.server": "policy.example.org:443"}),
-        ("policy.example.org:8448", None),
-        ("192.0.2.1", None),
-        ("[2001:db8::1]", None),
-    ],
-)
-async def test_where_servers_find_us(serve: Serve, name: str, document: Any) -> None:
-    scene = FederatedScene(names=(name,))
-    await serve(scene)
-    reply = await scene.get(SERVER_WELL_KNOWN, host=name)
-    if document is None:
-        assert (reply.status, reply.json["errcode"]) == (404, "M_UNRECOGNIZED")
-    else:
-        assert (reply.status, reply.json) == (200, document)
-
-
-@pytest.mark.parametrize(
-    ("host", "name"),
-    [
-        ("policy.example.org", "policy.example.org"),
-        ("old.example.org", "old.example.org"),
-        ("OLD.example.org:443", "old.example.org"),
-        ("older.example.org:8448", "older.example.org:8448"),
-        ("older.example.org", "older.example.org:8448"),
-        ("elsewhere.example.org", "policy.example.org"),
-        ("", "policy.example.org"),
-        ("\u00ff:\u00ff", "policy.example.org"),
-    ],
-)
-async def test_each_of_our_names_has_its_documents(serve: Serve, host: str, name: str) -> None:
-    """While a room carries a former name, servers must find us under it."""
-    scene = FederatedScene(
-        names=("policy.example.org", "old.example.org", "older.example.org:8448")
-    )
-    await serve(scene)
-    keys = parse_server_keys((await scene.get(SERVER_KEYS, host)).json, name)
-    assert list(keys.verify_keys) == [scene.own_keys.key_id]
-    place = await scene.get(SERVER_WELL_KNOWN, host)
-    assert place.json.get("m.server") == (None if ":" in name else f"{name}:443")
-
-
-async def test_what_is_asked_under_a_former_name(serve: Serve) -> None:
-    """The name of now is the homeserver's, and rooms still carry the one before."""
-    scene = FederatedScene(user_id=None)
-    await serve(scene)
-    assert (await scene.get(SERVER_WELL_KNOWN)).status == 200
-    assert (await scene.call("GET", DEVICES)).json["user_id"] == USER
-    assert (await scene.send(state_event("m.room.policy"))).status == 200
-    assert scene.hinted == [ROOM]
-    reply = await scene.invite(invitation())
-    assert (reply.status, reply.json["errcode"]) == (403, "M_FORBIDDEN")
-
-
-async def test_whom_to_ask(serve: Serve) -> None:
-    scene = FederatedScene(contact="@admin:example.org")
-    await serve(scene)
-    reply = await scene.get(SUPPORT_WELL_KNOWN)
-    assert reply.json == {
-        "contacts": [{"matrix_id": "@admin:example.org", "role": "m.role.admin"}]
-    }
-    assert reply.headers["Access-Control-Allow-Origin"] == "*"
+# -- which paths there are -------------------------------------------------------------------
 
 
 async def test_the_policy_server_is_there_as_ever(scene: FederatedScene) -> None:
@@ -262,61 +167,13 @@ async def test_other_users(scene: FederatedScene, path: str, status: int, errcod
     assert (reply.status, reply.json["errcode"]) == (status, errcode)
 
 
-# -- who asks ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "content"),
-    [
-        ("GET", DEVICES, None),
-        ("GET", PROFILE, None),
-        ("POST", DEVICE_KEYS, {"device_keys": {}}),
-        ("POST", ONE_TIME_KEYS, {"one_time_keys": {}}),
-        ("PUT", SEND, {"pdus": []}),
-        ("PUT", "/_matrix/federation/v2/invite/!a:b/$c", {"event": {}}),
-        ("PUT", "/_matrix/federation/v1/invite/!a:b/$c", {}),
-    ],
-)
-async def test_only_servers_may_ask(
-    scene: FederatedScene, method: str, path: str, content: Any
-) -> None:
-    def other_key(*request: Any) -> str:
-        return signed_request(*request, key=SigningKey(b"x" * 32))
-
-    def other_name(*request: Any) -> str:
-        return signed_request(*request, destination="other.example")
-
-    def other_path(origin: str, method: str, path: str, content: Any) -> str:
-        return signed_request(origin, method, path + "?a=b", content)
-
-    def other_content(origin: str, method: str, path: str, content: Any) -> str:
-        return signed_request(origin, method, path, {"a": 1})
-
-    def nothing(*_: Any) -> str:
-        return ""
-
-    for signed in (other_key, other_name, other_path, other_content, nothing):
-        reply = await scene.call(method, path, content, signed=signed)
-        assert (reply.status, reply.json["errcode"]) == (401, "M_UNAUTHORIZED"), signed
-    assert scene.keys.fetched == []
-
-
-@pytest.mark.parametrize("path", [DEVICES, PROFILE, PROFILE + "&field=displayname"])
-async def test_a_path_that_was_decoded_on_its_way(scene: FederatedScene, path: str) -> None:
-    """As inside maubot's web server; the server has signed what it sent."""
-
-    def as_sent(origin: str, method: str, _: str, content: Any) -> str:
-        return signed_request(origin, method, path, content)
-
-    decoded = path.replace("%40", "@").replace("%3A", ":")
-    assert (await scene.call("GET", decoded, signed=as_sent)).status == 200
-    other = decoded.replace("policy", "other")
-    assert (await scene.call("GET", other, signed=as_sent)).status == 401
-
-
-async def test_an_unknown_key_is_fetched_before_the_body_is_read(scene: FederatedScene) -> None:
-    reply = await scene.call("PUT", SEND, {}, body=b"{", origin="new.example")
-    assert (reply.status, reply.json["errcode"]) == (401, "M_UNAUTHORIZED")
-    assert scene.keys.fetched == [("new.example", SERVER_KEY_ID)]
-    scene.keys.arriving["new.example", SERVER_KEY_ID] = server_key("new.example").verify_key
-    assert (await scene.call("GET", DEVICES, origin="new.example")).status == 200
+async def test_what_is_asked_under_a_former_name(serve: Serve) -> None:
+    """The name of now is the homeserver's, and rooms still carry the one before."""
+    scene = FederatedScene(user_id=None)
+    await serve(scene)
+    assert (await scene.get(SERVER_WELL_KNOWN)).status == 200
+    assert (await scene.call("GET", DEVICES)).json["user_id"] == USER
+    assert (await scene.send(state_event("m.room.policy"))).status == 200
+    assert scene.hinted == [ROOM]
+    reply = await scene.invite(invitation())
+    assert (reply.status, reply.json["errcode"]) == (403, "M_FORBIDDEN")

@@ -35,7 +35,7 @@ class Invitations:
         return (
             sender == self._bot_user_id
             or sender in room.creators | room.powerful
-            or (moderators is not None and sender in moderators.members)
+            or (moderators is not None and moderators.invite_only and sender in moderators.members)
         )
 
     def accepted(self, room_id: str) -> None:

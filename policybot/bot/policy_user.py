@@ -94,6 +94,10 @@ class PolicyUser:
         event = state.get((MEMBER, self.user_id or ""))
         return str(event["content"].get("membership")) if event is not None else "leave"
 
+    def was_removed(self, before: RoomState, state: RoomState) -> bool:
+        """Whether the policy user was joined before, and is not any more."""
+        return self.is_joined(before) and not self.is_joined(state)
+
     def is_shut_out(self, state: RoomState) -> bool:
         """Whether the room's server ACL keeps the policy user from joining."""
         if self.user_id is None:

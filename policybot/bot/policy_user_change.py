@@ -20,13 +20,14 @@ def room_change(
         notice = policy_change(before, now, wanted)
         if notice is not None:
             return notice
-    was_joined = policy_user.is_joined(state_of(before))
-    if now.mode not in (RoomMode.ENABLED, RoomMode.DRY_RUN) or not stands or was_joined is joined:
+    if now.mode not in (RoomMode.ENABLED, RoomMode.DRY_RUN):
         return None
-    if joined:
+    if policy_user.was_removed(state_of(before), state) and (stands or not before.settled):
+        return _removed(now, wanted, policy_user)
+    if joined and stands and not policy_user.is_joined(state_of(before)):
         reply = Reply.done("My user ").code(policy_user.user_id or "").text(" is in ")
         return reply.name(wanted.name).text(" again, so I am asked there.")
-    return _removed(now, wanted, policy_user)
+    return None
 
 
 def _removed(record: RoomRecord, wanted: Wanted, policy_user: PolicyUser) -> Reply:

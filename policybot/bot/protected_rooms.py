@@ -217,6 +217,7 @@ class ProtectedRooms:
             # former name the room is protected: `migrate`, which checks first, sets the new one.
             settled = record.settled or self.is_as_wished(state)
             settled = settled or self.standing(state) is Standing.FORMER
+            settled = settled or self.policy_user.was_removed(state_of(record), state)
             mode, disabled_ts = record.mode, record.disabled_ts
             if mode is RoomMode.DISABLED:
                 settled = not stands

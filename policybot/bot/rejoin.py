@@ -8,6 +8,7 @@ from policybot.policy.room import RoomMode
 from .client import HomeserverAway, MatrixClient, Refused
 from .command import Command
 from .errors import CommandError
+from .former_names import former_name
 from .joins import Joins
 from .policy_change import Standing, state_of
 from .protected_rooms import ProtectedRooms
@@ -69,9 +70,15 @@ class RejoinCommand:
         return [
             record
             for record in self._rooms.owned_by(moderation_room)
-            if record.mode is not RoomMode.DISABLED
-            and not self._policy_user.is_joined(state_of(record))
+            if record.mode is not RoomMode.DISABLED and self._is_missing(record)
         ]
+
+    def _is_missing(self, record: RoomRecord) -> bool:
+        """Whether the policy user should be in a room and is not."""
+        state = state_of(record)
+        if self._policy_user.is_joined(state):
+            return False
+        return not record.settled or self._rooms.standing(state) is Standing.OURS
 
     async def _rejoin(self, record: RoomRecord) -> Reply:
         name = self._rooms.name(record.room_id)
@@ -106,7 +113,10 @@ class RejoinCommand:
         reply = Reply.done().code(self._policy_user.user_id or "")
         reply.text(" was in " if joined else " is in ").name(name)
         reply.text(" already." if joined else " again.")
-        if not stands:
+        if former_name(self._rooms, kept) is not None:
+            reply.text(" But the room names me by a former name. To move it: ")
+            reply.command(f"migrate {room_id}")
+        elif not stands:
             reply.text(" But the room does not name this policy server, so nothing is checked: ")
             reply.command(f"enable {room_id}")
         return reply

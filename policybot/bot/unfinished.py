@@ -110,8 +110,12 @@ class UnfinishedWishes:
     async def _join(self, record: RoomRecord, state: RoomState) -> MembershipFault | None:
         """Let the policy user join, unless others took it out of a room that was as wished."""
         room_id = record.room_id
-        formerly = self._rooms.standing(state) is Standing.FORMER
-        if (record.settled or formerly) and self._policy_user.membership(state) != "invite":
+        given_up = (
+            record.settled
+            or self._rooms.standing(state) is Standing.FORMER
+            or self._policy_user.was_removed(state_of(record), state)
+        )
+        if given_up and self._policy_user.membership(state) != "invite":
             return None
         fault = await self._policy_user.ensure_joined(room_id, state)
         if fault is None:

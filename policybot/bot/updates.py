@@ -150,7 +150,7 @@ class Updates:
             memberships = self._policy_user_in(events)
             if new or update.limited or types & _ROOM_TYPES or memberships:
                 self.read_room(room_id)
-            if memberships and memberships[-1] == "invite":
+            if "invite" in memberships or "join" in memberships:
                 self._joins.now(room_id)
         elif not self._lists.watched(room_id) and (new or types & _ROOM_TYPES):
             self._do(f"look at {room_id}", lambda: self._survey.compare_one(room_id))

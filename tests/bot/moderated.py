@@ -61,6 +61,8 @@ class Moderated:
     bot then goes on with its database.
     """
 
+    federation: Federation | None = None
+
     def __init__(self, homeserver: FakeHomeserver, front: PublicFront, directory: Path) -> None:
         self.homeserver = homeserver
         self.front = front
@@ -81,7 +83,6 @@ class Moderated:
         }
         self.other = OtherServer("spam.example", NAME, epoch_ms=homeserver.epoch_ms)
         homeserver.key_documents["spam.example"] = self.other.key_document()
-        self.federation: Federation | None = None
         self.app: App
         self._client: MatrixClient
         self._database: Database

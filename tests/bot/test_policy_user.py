@@ -1,9 +1,11 @@
 """A policy server with a name of its own: its user joins before rooms name it, and leaves last."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from policybot.bot.policy_user import MembershipFault
 from policybot.policy.room import RoomMode
 from policybot.protocol.canonical_json import JsonObject
 
@@ -434,6 +436,22 @@ async def test_a_ban_is_told_with_the_cure(dedicated: Dedicated) -> None:
     assert f"{POLICY_USER} is banned there" in await dedicated.ask("!policy status")
 
 
+async def test_who_kicks_the_user_before_we_are_named_has_his_way(
+    idle_dedicated: Dedicated,
+) -> None:
+    dedicated = idle_dedicated
+    dedicated.quicken()
+    await dedicated.start()
+    room_id = dedicated.room(join_rule="public", power_levels={})
+    assert "I may not set the policy server" in await dedicated.ask(f"!policy enable {room_id}")
+    await dedicated.maintained()
+    await dedicated.kick(room_id, CAROL)
+    await dedicated.notice(f"⚠️ My user {POLICY_USER} was removed from “Lobby” by {CAROL}")
+    await dedicated.maintained()
+    await dedicated.maintained()
+    assert dedicated.membership(room_id) == "leave" and len(dedicated.notices()) == 1
+
+
 async def test_where_we_are_not_named_any_more_a_kick_is_no_news(dedicated: Dedicated) -> None:
     room_id = await dedicated.enabled()
     await dedicated.homeserver.set_state(room_id, CAROL, POLICY, {})
@@ -534,3 +552,61 @@ async def test_whose_invitations_are_taken(dedicated: Dedicated) -> None:
     assert [wanted(enabled, who) for who in (BOT, ALICE, CAROL)] == [True, True, True]
     assert not wanted(enabled, SPAMMER)
     assert not wanted(disabled, BOT) and not wanted(dedicated.mods, ALICE)
+    public = {"join_rule": "public"}
+    await dedicated.homeserver.set_state(dedicated.mods, ALICE, "m.room.join_rules", public)
+    await dedicated.caught_up()
+    assert [wanted(enabled, who) for who in (BOT, ALICE, CAROL)] == [True, False, True]
+
+
+# -- from the homeserver's name to one of its own -------------------------------------------------
+
+
+async def moved_to_own_name(dedicated: Dedicated, **options: Any) -> str:
+    """A room that was enabled when the policy server had the homeserver's name."""
+    federation, server = dedicated.federation, dedicated.settings["policy_server"]
+    server["name"] = NAME
+    del dedicated.federation
+    await dedicated.start()
+    room_id = await dedicated.enabled(**options)
+    await dedicated.stop()
+    server["name"], dedicated.federation = POLICY_NAME, federation
+    await dedicated.start()
+    await dedicated.notice("Under my former name (1 room, example.org): “Lobby”")
+    return room_id
+
+
+async def test_rooms_under_the_former_name_need_no_policy_user(
+    idle_dedicated: Dedicated,
+) -> None:
+    dedicated = idle_dedicated
+    room_id = await moved_to_own_name(dedicated)
+    assert "“Lobby”: protected" in await dedicated.ask("!policy status")
+    assert "is in every room that is protected here" in await dedicated.ask("!policy rejoin")
+    assert "refused in 1 protected room" in await dedicated.ask(f"!policy ban {SPAMMER}")
+    assert dedicated.federation.joins == []
+    reply = await dedicated.ask(f"!policy rejoin {room_id}")
+    assert f"names me by a former name. To move it: !policy migrate {room_id}" in reply
+
+
+async def test_migrate_lets_the_user_join_first(idle_dedicated: Dedicated) -> None:
+    dedicated = idle_dedicated
+    room_id = await moved_to_own_name(dedicated)
+    reply = await dedicated.ask("!policy migrate")
+    assert f"✅ 1 room moved to {POLICY_NAME}: “Lobby”." in reply
+    assert protected(dedicated, room_id)
+
+
+@pytest.mark.parametrize("fault", [AWAY, FORBIDDEN])
+async def test_a_room_is_not_moved_before_the_user_could_join(
+    idle_dedicated: Dedicated, fault: MembershipFault
+) -> None:
+    dedicated = idle_dedicated
+    room_id = await moved_to_own_name(dedicated, join_rule="public")
+    dedicated.federation.faults = [fault]
+    reply = await dedicated.ask("!policy migrate")
+    assert reply.startswith("❌ 1 room not moved:") and "could not join that room" in reply
+    assert dedicated.homeserver.rooms[room_id].content(POLICY)["via"] == NAME
+    await dedicated.caught_up()
+    assert "“Lobby”: protected" in await dedicated.ask("!policy status")
+    assert "1 room moved" in await dedicated.ask("!policy migrate")
+    assert protected(dedicated, room_id)

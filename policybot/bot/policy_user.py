@@ -98,6 +98,11 @@ class PolicyUser:
         """Whether the policy user was joined before, and is not any more."""
         return self.is_joined(before) and not self.is_joined(state)
 
+    def removed_by(self, state: RoomState) -> str:
+        """By whom, as part of a sentence; empty if that cannot be told."""
+        event = state.get((MEMBER, self.user_id or ""))
+        return f", by {quoted(event['sender'])}" if event is not None else ""
+
     def is_shut_out(self, state: RoomState) -> bool:
         """Whether the room's server ACL keeps the policy user from joining."""
         if self.user_id is None:

@@ -195,8 +195,15 @@ class RoomProtection:
         state = await self._state.read_until_known(record.room_id)
         if state is None:
             return False
-        stands = self._rooms.is_as_wished(state)
-        await self._rooms.keep(replace(record, state=tuple(state.values()), settled=stands))
+        stands, joined = self._rooms.is_as_wished(state), self._policy_user.is_joined(state)
+        settled = stands or not joined  # who removes the policy user has his way
+        await self._rooms.keep(replace(record, state=tuple(state.values()), settled=settled))
+        if not joined:
+            raise CommandError(
+                f"My user {self._policy_user.user_id} joined, but was removed again at once"
+                f"{self._policy_user.removed_by(state)}, so nothing is checked there. If another "
+                "bot did that, let it leave this user alone. Then repeat the command."
+            )
         return stands
 
     async def _undo_join(

@@ -92,6 +92,8 @@ class UnfinishedWishes:
             return None
         joined = self._policy_user.is_joined(state)
         if not joined:
+            if self._is_given_up(record, state):
+                return None
             fault = await self._join(record, state)
             if fault is not None:
                 return fault
@@ -107,19 +109,25 @@ class UnfinishedWishes:
             self._notices.tell(record.moderation_room, notice)
         return None
 
-    async def _join(self, record: RoomRecord, state: RoomState) -> MembershipFault | None:
-        """Let the policy user join, unless others took it out of a room that was as wished."""
-        room_id = record.room_id
-        given_up = (
+    def _is_given_up(self, record: RoomRecord, state: RoomState) -> bool:
+        """Whether the policy user is not to join by itself: others took it out of the room."""
+        if self._policy_user.membership(state) == "invite":
+            return False
+        return (
             record.settled
             or self._rooms.standing(state) is Standing.FORMER
             or self._policy_user.was_removed(state_of(record), state)
         )
-        if given_up and self._policy_user.membership(state) != "invite":
-            return None
+
+    async def _join(self, record: RoomRecord, state: RoomState) -> MembershipFault | None:
+        room_id = record.room_id
         fault = await self._policy_user.ensure_joined(room_id, state)
         if fault is None:
             self._told.pop(room_id, None)
+            if not record.settled:
+                # So that it is known as a change if somebody removes it at once.
+                now = await self._rooms.read(room_id)
+                await self._rooms.keep(replace(record, state=tuple(now.values())))
         elif fault.final:
             self._tell(record, fault.text)
         elif record.settled:

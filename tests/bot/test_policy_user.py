@@ -355,6 +355,22 @@ async def test_an_end_between_wish_and_join(dedicated: Dedicated) -> None:
     assert protected(dedicated, room_id)
 
 
+@pytest.mark.parametrize("delivered", [False, True])
+async def test_an_end_while_the_user_is_invited(dedicated: Dedicated, delivered: bool) -> None:
+    room_id = dedicated.room()
+    hang = Fault.hang(after_the_deed=delivered)
+    dedicated.homeserver.fault("POST", "/invite", hang)
+    await dedicated.say(f"!policy enable {room_id}")
+    await dedicated.homeserver.wait_for(lambda: not dedicated.homeserver.faults_left())
+    if delivered:
+        await dedicated.homeserver.wait_for(lambda: dedicated.membership(room_id) == "invite")
+    await dedicated.stop()
+    dedicated.clock.now += TOO_OLD_MS
+    await dedicated.start()
+    await dedicated.notice("✅ The policy server stands in “Lobby” now")
+    assert protected(dedicated, room_id)
+
+
 async def test_an_end_between_join_and_state_event(dedicated: Dedicated) -> None:
     room_id = dedicated.room()
     dedicated.homeserver.fault("PUT", PUT_POLICY, Fault.hang())
@@ -450,6 +466,30 @@ async def test_who_kicks_the_user_before_we_are_named_has_his_way(
     await dedicated.maintained()
     await dedicated.maintained()
     assert dedicated.membership(room_id) == "leave" and len(dedicated.notices()) == 1
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["", "after another try"])
+@pytest.mark.parametrize("membership", ["leave", "ban"])
+async def test_a_room_whose_bots_remove_the_user_at_once(
+    dedicated: Dedicated, later: bool, membership: str
+) -> None:
+    room_id = dedicated.room(join_rule="public")
+    dedicated.federation.faults = [AWAY] if later else []
+    gate = dedicated.homeserver.gate("PUT", PUT_POLICY)
+    event_id = await dedicated.say(f"!policy enable {room_id}")
+    await dedicated.homeserver.wait_for(lambda: dedicated.homeserver.calls("PUT", PUT_POLICY))
+    await dedicated.kick(room_id, CAROL, membership)
+    gate.set()
+    if later:
+        await dedicated.notice(f"My user {POLICY_USER} was", f"from “Lobby” by {CAROL}")
+    else:
+        reply = (await dedicated.reply_to(event_id))["body"]
+        assert reply.startswith(f"❌ My user {POLICY_USER} joined, but was removed again at once")
+    await dedicated.caught_up()
+    assert dedicated.membership(room_id) == membership
+    assert len(dedicated.federation.joins) == 1 + later
+    assert len(dedicated.notices()) == later
+    assert f"⚠️ {POLICY_USER} is" in await dedicated.ask("!policy status")
 
 
 async def test_where_we_are_not_named_any_more_a_kick_is_no_news(dedicated: Dedicated) -> None:

@@ -1,5 +1,6 @@
 """The command `rejoin`: the policy user joins rooms again that somebody removed it from."""
 
+import asyncio
 from dataclasses import replace
 
 from policybot.policy.records import RoomRecord
@@ -9,7 +10,7 @@ from .client import HomeserverAway, MatrixClient, Refused
 from .command import Command
 from .errors import CommandError
 from .former_names import former_name
-from .joins import Joins
+from .joins import CONCURRENT, Joins
 from .policy_change import Standing, state_of
 from .protected_rooms import ProtectedRooms
 from .reply import Reply, quoted
@@ -42,10 +43,7 @@ class RejoinCommand:
             )
         room_ids = [await resolve_room(self._client, word) for word in command.words]
         records = [self._record(room_id, moderation_room) for room_id in dict.fromkeys(room_ids)]
-        replies = [
-            await self._rejoin(record)
-            for record in records or await self._missing(moderation_room)
-        ]
+        replies = await self._rejoin_all(records or await self._missing(moderation_room))
         if not replies:
             reply = Reply.done().code(self._policy_user.user_id)
             return reply.text(" is in every room that is protected here.")
@@ -80,10 +78,18 @@ class RejoinCommand:
             return False
         return not record.settled or self._rooms.standing(state) is Standing.OURS
 
-    async def _rejoin(self, record: RoomRecord) -> Reply:
+    async def _rejoin_all(self, records: list[RoomRecord]) -> list[Reply]:
+        """What became of each, in their order."""
+        limit = asyncio.Semaphore(CONCURRENT)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._rejoin(record, limit)) for record in records]
+        return [task.result() for task in tasks]
+
+    async def _rejoin(self, record: RoomRecord, limit: asyncio.Semaphore) -> Reply:
         name = self._rooms.name(record.room_id)
         try:
-            return await self._join(record.room_id, name)
+            async with limit:
+                return await self._join(record.room_id, name)
         except (Refused, HomeserverAway) as error:
             why = error.message if isinstance(error, Refused) else str(error)
             reply = Reply.refused().name(name).text(": your homeserver does not let me read it: ")
@@ -91,12 +97,12 @@ class RejoinCommand:
 
     async def _join(self, room_id: str, name: str) -> Reply:
         async with self._rooms.lock(room_id):
+            record = self._rooms.record(room_id)
+            if record is None or record.mode is RoomMode.DISABLED:
+                return Reply.refused().name(name).text(" is not protected any more.")
             state = await self._rooms.read(room_id)
             joined = self._policy_user.is_joined(state)
             fault = await self._policy_user.ensure_joined(room_id, state)
-            record = self._rooms.record(room_id)
-            if record is None:
-                raise CommandError("I do not protect that room.")
             stands = self._rooms.standing(state) is Standing.OURS
             if fault is None and not joined:
                 state = await self._rooms.read(room_id)

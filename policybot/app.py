@@ -28,13 +28,12 @@ from .federation.client import HttpClient
 from .federation.direct_keys import DirectKeys
 from .federation.key_ring import KeyRing
 from .federation.notary import Notary
-from .federation.own_name_probe import OwnName
 from .federation.reach import Reach
 from .federation_member import FederationMember, federation_member
 from .own_faults import OwnFaults
 from .policy.rule_store import RuleStore
 from .protocol.policy_event import PolicyServer
-from .room_checks import EndpointProbe, NotaryKeys, OwnNameEndpoint
+from .room_checks import NotaryKeys, public_endpoint
 from .store.own_names import OwnNames
 from .store.server_keys import ServerKeyTable
 from .store.settings import Setting, Settings
@@ -75,7 +74,6 @@ class App:
         self._pace = pace or Pace()
         self._federation = federation
         self.served = ""
-        self._endpoint: EndpointProbe | OwnNameEndpoint
         self.listener_faults: Callable[[], list[str]] = list
         self._account = account
         self._client = client
@@ -158,15 +156,13 @@ class App:
         instance_id: str,
         member: FederationMember | None,
     ) -> Chat:
-        server, user_id = self._config.policy_server, policy_user(self._config, self._account)
-        if member is None or user_id is None:
-            self._endpoint = EndpointProbe(server.name, server.public_url, instance_id, self._http)
-        else:
-            own_key = member.keys.signing_key.verify_key
-            self._endpoint = OwnNameEndpoint(
-                OwnName(server.name, instance_id, own_key, server.public_url),
-                self._config.federation.allow_networks,
-            )
+        server = self._config.policy_server
+        user_id = policy_user(self._config, self._account)
+        keys = member.keys if member is not None and user_id is not None else None
+        networks = self._config.federation.allow_networks
+        self._endpoint = public_endpoint(
+            server.name, server.public_url, instance_id, keys, self._http, networks
+        )
         return Chat(
             self._client,
             chat_tables(self._database, self._verdicts),

@@ -9,6 +9,7 @@ from .federation.client import HttpClient
 from .federation.direct_keys import DirectKeys
 from .federation.key_ring import KeyRing
 from .federation.notary import Notary
+from .federation.own_keys import OwnKeys
 from .federation.own_name_probe import UNREACHABLE, OwnName, OwnNameProbe
 from .federation.probe import ProbeOutcome, RouteResult, check_key_delivery, probe_endpoint
 
@@ -65,6 +66,22 @@ class OwnNameEndpoint:
             return await probe.faults()
         finally:
             await probe.close()
+
+
+def public_endpoint(
+    name: str,
+    public_url: str | None,
+    instance_id: str,
+    own_keys: OwnKeys | None,
+    http: HttpClient,
+    allow_networks: Iterable[Network],
+) -> EndpointProbe | OwnNameEndpoint:
+    """Who asks for our endpoint under ``name``. ``own_keys`` are those of a name of our own, None
+    where the name is the homeserver's."""
+    if own_keys is None:
+        return EndpointProbe(name, public_url, instance_id, http)
+    own = OwnName(name, instance_id, own_keys.signing_key.verify_key, public_url)
+    return OwnNameEndpoint(own, allow_networks)
 
 
 class NotaryKeys:

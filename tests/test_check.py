@@ -190,6 +190,7 @@ async def test_a_name_of_its_own_is_asked_as_others_ask(
     trust = {"SSL_CERT_FILE": str(authority.file)}
     for _ in range(2):  # the key that was made for the first check is the one of the next
         ended = await policybot("check", directory=tmp_path, **trust)
+        assert (ended.code, ended.err) == (0, "")
         lines = ended.out.splitlines()
         assert lines[lines.index(DATABASE) :] == [DATABASE, LOGIN, *own_name_answers(name)]
     assert KEYS in ended.out
@@ -198,6 +199,16 @@ async def test_a_name_of_its_own_is_asked_as_others_ask(
     assert ended.code == 1
     assert f"the TLS certificate of {name} is not good" in ended.err
     assert "    listen.tls needs a certificate for 127.0.0.1 that other servers" in ended.err
+
+
+async def test_anothers_homeserver_may_deliver_no_keys(
+    homeserver: FakeHomeserver, authority: Authority, tmp_path: Path
+) -> None:
+    homeserver.fault("GET", "/key/v2/server", Fault(404, "M_UNRECOGNIZED", times=9))
+    write_own_name(tmp_path, homeserver, authority, "127.0.0.1")
+    ended = await policybot("check", directory=tmp_path, SSL_CERT_FILE=str(authority.file))
+    assert (ended.code, ended.err) == (0, "")
+    assert "to it. Policybot asks other servers for their keys itself." in ended.out
 
 
 async def test_a_certificate_that_cannot_be_used(

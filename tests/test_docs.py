@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from policybot.bot.command_forms import COMMAND_FORMS
-from policybot.config import _KEYS, _MODERATION_ROOM_KEYS, parse_config
+from policybot.config import _KEYS, _MODERATION_ROOM_KEYS, ListenConfig, parse_config
 from policybot.endpoint.paths import HEALTH, POLICY_PATHS
-from policybot.outside import proxy_lines
+from policybot.outside import own_name_lines, proxy_lines
 from policybot.policy.evaluator import _ALWAYS_SIGNED_STATE
 
 ROOT = Path(__file__).parent.parent
@@ -87,6 +87,23 @@ def test_check_prints_the_lines_that_stand_here(path: str) -> None:
     prefix, _, url = traefik.removeprefix("Traefik:").strip().partition(" in the rule of the ")
     assert prefix in section("Traefik")
     assert url.removeprefix("router to ") in section("Traefik")
+
+
+def test_the_lines_for_a_name_of_its_own_stand_here() -> None:
+    lines = own_name_lines("policy.example.org", ListenConfig("127.0.0.1", 8090))
+    text = re.sub(r"\s+", " ", section("A name of its own"))
+    for line in lines[:2]:
+        for part in re.split(r"[;{}]", line.partition(":")[2]):
+            assert part.strip() in text
+    assert "Host(`policy.example.org`)" in lines[2]
+    assert "rule: Host(`policy.example.org`)" in text and "url: http://127.0.0.1:8090" in text
+
+
+def test_a_name_of_its_own_is_sent_whole() -> None:
+    (config,) = blocks(section("A name of its own"), "nginx")
+    assert locations(config) == {"/": "http://127.0.0.1:8090"}
+    (short,) = blocks(README, "caddyfile")
+    assert "policy.example.org {\n    reverse_proxy 127.0.0.1:8090\n}" in short
 
 
 def test_the_table_of_paths_is_complete() -> None:

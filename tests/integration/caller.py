@@ -134,12 +134,13 @@ class Caller:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def deliver(self, transaction: JsonObject, number: int) -> JsonObject:
-        """Send a transaction, again and again until it is taken; the answer.
+        """Send a transaction in this server's name, again and again until it is taken; the answer.
 
         Raises:
             TimeoutError: it was not taken in time.
         """
         uri = f"/_matrix/federation/v1/send/{number}"
+        transaction = {"origin": self._identity.name, **transaction}
         authorization = self._identity.authorization(self._destination, "PUT", uri, transaction)
         async with asyncio.timeout(_TAKEN_DEADLINE), _session() as session:
             while True:

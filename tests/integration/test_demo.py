@@ -9,12 +9,15 @@ import pytest
 from policybot.demo.child_process import ChildProcess
 from policybot.demo.requirements import what_is_missing
 
+_OWN_SPAMMER = "A user of hs1 itself"
 
-async def test_the_whole_story_happens(tmp_path: Path) -> None:
+
+@pytest.mark.parametrize("options", [(), ("--dedicated",)])
+async def test_the_whole_story_happens(tmp_path: Path, options: tuple[str, ...]) -> None:
     if (sentence := what_is_missing()) is not None:
         pytest.fail(sentence)
     demo = ChildProcess("policybot demo")
-    command = [sys.executable, "-W", "error", "-m", "policybot", "demo"]
+    command = [sys.executable, "-W", "error", "-m", "policybot", "demo", *options]
     await demo.start(command, {**os.environ, "TMPDIR": str(tmp_path)})
     await demo.wait_for_end(180)
     exit_code = await demo.stop()
@@ -30,4 +33,5 @@ async def test_the_whole_story_happens(tmp_path: Path) -> None:
         "All of it happened.",
     ):
         assert text in log, log
+    assert (_OWN_SPAMMER in log) == ("--dedicated" in options)
     assert os.listdir(tmp_path) == []

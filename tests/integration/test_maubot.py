@@ -57,6 +57,14 @@ async def test_the_whole_story(
     await acts.whole_story(network, cast)
 
 
+async def test_the_whole_story_with_a_name_of_its_own(
+    network: Network, make_cast: MakeCast, maubot: MaubotServer
+) -> None:
+    cast = await make_cast()
+    await Instance(maubot, network, cast, network.dedicated_name).begin()
+    await acts.whole_story(network, cast)
+
+
 async def test_a_change_of_the_configuration_interrupts_nothing(
     network: Network,
     make_cast: MakeCast,

@@ -25,7 +25,7 @@ class Quarrel:
     def __init__(self, cast: Cast, identity: Identity, version: RoomVersion) -> None:
         self.banned = f"@one:{identity.name}"
         self.free = f"@two:{identity.name}"
-        self.server = identity.name
+        self.room = cast.lounge
         self._cast = cast
         self._identity = identity
         self._version = version
@@ -41,7 +41,15 @@ class Quarrel:
         await self.begin()
 
     def message_of(self, sender: str, text: str) -> JsonObject:
-        return self._identity.message(self._version, self._cast.lounge, sender, text)
+        return self._identity.message(self._version, self.room, sender, text)
+
+    def state_event(
+        self, sender: str, event_type: str, state_key: str, content: JsonObject
+    ) -> JsonObject:
+        """A state event, whether the sender may set it or not."""
+        return self._identity.event(
+            self._version, self.room, sender, type=event_type, state_key=state_key, content=content
+        )
 
     def messages(self, count: int, text: str) -> list[JsonObject]:
         """So many different messages by both in turn."""

@@ -1,10 +1,14 @@
 """How the policy user is doing in a room, as `status` shows it."""
 
+from collections.abc import Sequence
+
 from policybot.policy.records import RoomRecord
+from policybot.policy.room import RoomMode
 
 from .policy_change import state_of
 from .policy_user import PolicyUser
 from .reply import Reply
+from .report_text import count
 
 
 def policy_user_fault(policy_user: PolicyUser, record: RoomRecord) -> str:
@@ -19,6 +23,16 @@ def policy_user_fault(policy_user: PolicyUser, record: RoomRecord) -> str:
     if policy_user.is_shut_out(state):
         return f"its server ACL shuts {policy_user.server} out"
     return ""
+
+
+def policy_user_line(policy_user: PolicyUser, records: Sequence[RoomRecord]) -> Reply:
+    """Who it is, and in how many of these protected rooms it is missing."""
+    protected = [record for record in records if record.mode is not RoomMode.DISABLED]
+    missing = sum(not policy_user.is_joined(state_of(record)) for record in protected)
+    reply = Reply().text("Policy user: ").code(policy_user.user_id or "")
+    if missing:
+        return reply.text(f", missing in {count(missing, 'room')}")
+    return reply.text(", joined in every protected room") if protected else reply
 
 
 def policy_user_lines(policy_user: PolicyUser, record: RoomRecord) -> Reply:

@@ -17,7 +17,7 @@ from .list_lines import list_lines
 from .moderation_rooms import ModerationRooms
 from .policy_change import state_of
 from .policy_lists import PolicyLists
-from .policy_user_lines import policy_user_fault, policy_user_lines
+from .policy_user_lines import policy_user_fault, policy_user_line, policy_user_lines
 from .protected_rooms import GRACE_MS, ProtectedRooms
 from .reply import Reply
 from .report_text import count
@@ -90,8 +90,7 @@ class StatusCommand:
         reply.line().text("Policy server: ").code(self._rooms.ours.via).text(", key ")
         reply.code(self._rooms.ours.public_key)
         if self._policy_user.user_id is not None:
-            reply.line().text("Policy user, in every protected room: ")
-            reply.code(self._policy_user.user_id)
+            reply.line().add(policy_user_line(self._policy_user, records))
         if condition.served:
             reply.line().text(condition.served)
         reply.line().strong("Rooms" if records else "No room is protected. ")

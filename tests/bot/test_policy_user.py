@@ -442,6 +442,7 @@ async def test_a_kick_is_told_once_with_the_cure(dedicated: Dedicated, away: boo
     assert dedicated.membership(room_id) == "leave"
     status = await dedicated.ask("!policy status")
     assert f"“Lobby”: ⚠️ {POLICY_USER} is not in the room any more, so nothing is" in status
+    assert f"Policy user: {POLICY_USER}, missing in 1 room" in status
 
 
 async def test_a_ban_is_told_with_the_cure(dedicated: Dedicated) -> None:
@@ -534,7 +535,7 @@ async def test_status_names_the_user(dedicated: Dedicated) -> None:
     room_id = await dedicated.enabled()
     reply = await dedicated.ask("!policy status")
     assert reply.startswith("✅ All is well.")
-    assert f"Policy user, in every protected room: {POLICY_USER}" in reply
+    assert f"Policy user: {POLICY_USER}, joined in every protected room" in reply
     reply = await dedicated.ask(f"!policy status {room_id}")
     assert f"policy user {POLICY_USER} joined" in reply and "not checked on" not in reply
     await dedicated.homeserver.set_state(room_id, CAROL, "m.room.server_acl", SHUT_OUT)

@@ -157,6 +157,7 @@ async def test_a_policy_user_that_was_kicked_comes_back_by_command_and_by_invita
     marker = await cast.moderator.send_text(room, "One moment, please.")
     await cast.moderator.invite(room, policy_user)
     await seen_join(policy_user, room, cast.moderator, after=marker)
+    await told(cast, f"My user {policy_user} is in “Lounge” again")
     assert await is_signed()
 
 

@@ -183,6 +183,8 @@ class StatusCommand:
         spot = blind_spot(self._rooms)
         if spot is not None:
             reply.item().add(spot)
+        if former_name(self._rooms, record) is not None:
+            return reply  # the policy user of that name is joined there
         return reply.add(policy_user_lines(self._policy_user, record))
 
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from policybot.bot.policy_user import MembershipFault
 from policybot.protocol.canonical_json import JsonObject
 from policybot.store.database import open_database
 from policybot.store.rooms import RoomTable
 from policybot.store.settings import Setting, Settings
 
+from .dedicated import NAMED, POLICY_NAME, POLICY_USER, Dedicated
+from .fake_federation import AWAY, FORBIDDEN
 from .fake_homeserver import Fault
 from .moderated import BOB, BOT, NAME, OTHER_KEY, OURS, SPAMMER, Moderated, ban
 from .other_server import OtherServer, SignAnswer
@@ -352,3 +355,111 @@ async def test_a_leftover_of_the_old_type_does_not_hold_a_room_back(bot: Moderat
     assert (await bot.ask("!policy migrate")).startswith("✅ 1 room moved")
     assert policy(bot, room_id) == OURS
     assert bot.homeserver.rooms[room_id].content(UNSTABLE) == {}
+
+
+# -- between the homeserver's name and a name of its own ------------------------------------------
+
+
+async def started_as(bot: Dedicated, name: str) -> None:
+    """Start, perhaps again, with this name in the configuration."""
+    await bot.stop()
+    bot.settings["policy_server"]["name"] = name
+    await bot.start()
+
+
+async def answered_under(bot: Dedicated, room_id: str, *names: str) -> None:
+    """Whatever of these names is asked, the answer stands under it."""
+    for name in names:
+        answer = await asked_as(bot, name, room_id)
+        assert answer.signed and list(answer.body) == [name]
+
+
+async def test_from_the_homeservers_name_to_one_of_its_own(idle_dedicated: Dedicated) -> None:
+    bot = idle_dedicated
+    await started_as(bot, NAME)
+    rooms = await enabled(bot, "One", "Two", "Three")
+    await bot.homeserver.set_state(rooms[0], CAROL, "m.room.join_rules", {"join_rule": "public"})
+    await started_as(bot, POLICY_NAME)
+    assert f"Under my former name (3 rooms, {NAME}): " in (await bot.notice("former name"))
+    status = await bot.ask("!policy status")
+    assert status.startswith("✅ All is well.") and "“One”: protected" in status
+    of_room = await bot.ask(f"!policy status {rooms[0]}")
+    assert (
+        of_room.startswith("✅") and f"names {NAME}, a former name of mine, key right" in of_room
+    )
+    assert POLICY_USER not in of_room
+    assert not bot.federation.joins  # before somebody wants it
+    await bot.homeserver.set_membership(rooms[1], POLICY_USER, "ban", CAROL)
+    gate = bot.homeserver.gate("PUT", f"{rooms[0]}{PUT_POLICY}")
+    event_id = await bot.say("!policy migrate")
+    await bot.homeserver.wait_for(lambda: bot.membership(rooms[0]) == "join")
+    assert policy(bot, rooms[0]) == OURS
+    gate.set()
+    reply = (await bot.reply_to(event_id))["body"]
+    assert reply.startswith("❌ 1 room not moved:")
+    assert f"“Two”: My user {POLICY_USER} is banned in that room" in reply
+    assert f"2 rooms moved to {POLICY_NAME}: “One”, “Three”." in reply
+    assert "policy user of" not in reply  # the bot itself stays
+    assert [policy(bot, room_id) for room_id in rooms] == [NAMED, OURS, NAMED]
+    assert [bot.membership(room_id) for room_id in rooms] == ["join", "ban", "join"]
+    for room_id in rooms:
+        await answered_under(bot, room_id, NAME, POLICY_NAME)
+    assert (await asked_as(bot, OLD, rooms[0])).status == 401
+    await bot.homeserver.set_membership(rooms[1], POLICY_USER, "leave", CAROL)
+    assert (await bot.ask("!policy migrate")).startswith(
+        f"✅ 1 room moved to {POLICY_NAME}: “Two”"
+    )
+    assert (await bot.ask("!policy status")).startswith("✅ All is well.")
+
+
+@pytest.mark.parametrize("fault", [AWAY, FORBIDDEN])
+async def test_where_the_policy_user_is_not_let_in_all_stays(
+    idle_dedicated: Dedicated, fault: MembershipFault
+) -> None:
+    bot = idle_dedicated
+    await started_as(bot, NAME)
+    rooms = await enabled(bot, "One", "Two")
+    await started_as(bot, POLICY_NAME)
+    bot.federation.faults = [fault]
+    reply = await bot.ask("!policy migrate")
+    assert reply.startswith("❌ 1 room not moved:")
+    assert f"“One”: My user {POLICY_USER} could not join that room: “{fault.text}”" in reply
+    assert f"1 room moved to {POLICY_NAME}: “Two”." in reply
+    assert [policy(bot, room_id) for room_id in rooms] == [OURS, NAMED]
+    await answered_under(bot, rooms[0], NAME, POLICY_NAME)
+    assert (await bot.ask("!policy migrate")).startswith("✅ 1 room moved")
+
+
+async def test_back_to_the_homeservers_name(idle_dedicated: Dedicated) -> None:
+    bot = idle_dedicated
+    await started_as(bot, POLICY_NAME)
+    (room_id,) = await enabled(bot, "One")
+    assert policy(bot, room_id) == NAMED
+    await started_as(bot, NAME)
+    await bot.notice(f"Under my former name (1 room, {POLICY_NAME}): “One”")
+    await answered_under(bot, room_id, NAME, POLICY_NAME)
+    reply = await bot.ask("!policy migrate")
+    assert reply.startswith(f"✅ 1 room moved to {NAME}: “One”.")
+    assert f"the policy user of {POLICY_NAME} can be removed" in reply
+    assert policy(bot, room_id) == OURS
+    await answered_under(bot, room_id, NAME, POLICY_NAME)
+    await bot.kick(room_id, CAROL)
+    await bot.caught_up()
+    assert len(bot.notices()) == 1
+
+
+async def test_from_one_name_of_its_own_to_another(idle_dedicated: Dedicated) -> None:
+    bot = idle_dedicated
+    await started_as(bot, OLD)
+    await bot.homeserver.set_state(
+        room := bot.room("One"), CAROL, "m.room.join_rules", {"join_rule": "public"}
+    )
+    await bot.homeserver.set_membership(room, f"@policy:{OLD}", "join")
+    await bot.ask(f"!policy enable {room}")
+    assert policy(bot, room) == FORMER
+    await started_as(bot, POLICY_NAME)
+    reply = await bot.ask("!policy migrate")
+    assert reply.startswith(f"✅ 1 room moved to {POLICY_NAME}: “One”.")
+    assert f"the policy user of {OLD} can be removed" in reply
+    assert policy(bot, room) == NAMED and bot.membership(room) == "join"
+    await answered_under(bot, room, OLD, POLICY_NAME)

@@ -13,10 +13,11 @@ from pathlib import Path
 from mautrix.util.async_db import Database
 from yarl import URL
 
-from .account import Account, StartFailed, check_config, policy_user
+from .account import Account, StartFailed, check_config, configured_key, policy_user
 from .app import now_ms
 from .bot.client import HomeserverAway, MatrixClient, open_api
-from .config import Config, HomeserverConfig, ListenConfig
+from .check_rooms import RoomsCheck
+from .config import Config, ListenConfig
 from .endpoint.certificate import CertificateUnusable
 from .endpoint.federation_routes import FederationRoutes
 from .federation.client import HttpClient
@@ -26,7 +27,8 @@ from .federation.own_name_probe import OwnName, OwnNameProbe
 from .federation.probe import RouteResult, check_key_delivery, probe_routes
 from .login import log_in_once
 from .outside import cure_lines, proxy_lines
-from .protocol.signing import InvalidKey
+from .protocol.policy_event import PolicyServer
+from .protocol.signing import InvalidKey, SigningKey
 from .stand_in import Nobody, StandIn, answering
 from .store.database import DatabaseUnusable, close_database, open_database
 from .store.settings import Setting, Settings
@@ -87,24 +89,52 @@ async def findings(config: Config, file: Path) -> AsyncIterator[Finding]:
                 yield Finding(f"Careful: {text}", True)
         try:
             yield Finding("The database can be used.", True)
-            yield await _login(homeserver, database)
+            async for finding in _homeserver(config, account, database):
+                yield finding
             async for finding in _endpoint(config, account, database, http):
                 yield finding
         finally:
             await close_database(database)
 
 
-async def _login(homeserver: HomeserverConfig, database: Database) -> Finding:
+async def _homeserver(
+    config: Config, account: Account, database: Database
+) -> AsyncIterator[Finding]:
+    """Whether the bot can log in, and what it reads in the protected rooms."""
+    assert config.standalone is not None
+    homeserver = config.standalone.homeserver
     client = MatrixClient(open_api(homeserver.url))
     try:
         await log_in_once(client, homeserver, Settings(database))
+        yield Finding(f"The login of {homeserver.user_id} is valid.", True)
+        async for finding in _rooms(config, account, client, database):
+            yield finding
     except StartFailed as error:
-        return Finding(str(error), False)
+        yield Finding(str(error), False)
     except HomeserverAway as error:
-        return Finding(f"The homeserver at {homeserver.url}: {error}.", False)
+        yield Finding(f"The homeserver at {homeserver.url}: {error}.", False)
     finally:
         await client.close()
-    return Finding(f"The login of {homeserver.user_id} is valid.", True)
+
+
+async def _rooms(
+    config: Config, account: Account, client: MatrixClient, database: Database
+) -> AsyncIterator[Finding]:
+    key = configured_key(config)
+    stored = await Settings(database).get(Setting.SIGNING_KEY)
+    if key is None and stored is None:
+        return  # it never ran, so there are no rooms
+    public_key = (key or SigningKey.from_base64(stored or "")).public_key
+    ours = PolicyServer(config.policy_server.name, public_key)
+    user_id = policy_user(config, account)
+    rooms = RoomsCheck(client, database, account.user_id, ours, user_id)
+    faults = await rooms.faults()
+    for fault in faults:
+        yield Finding(fault, False)
+    if rooms.count and not faults:
+        joined = f", and {user_id} is in each" if user_id is not None else ""
+        many = "protected room names" if rooms.count == 1 else "protected rooms name"
+        yield Finding(f"{rooms.count:,} {many} this policy server{joined}.", True)
 
 
 async def _endpoint(

@@ -17,7 +17,7 @@ PACKAGE = Path(policybot.__file__).parent
 
 PURE = ("protocol", "policy")
 PARTS = ("federation", "endpoint", "bot", "store")
-SHARED = ("listening", "login", "outside", "stand_in")
+SHARED = ("check_rooms", "listening", "login", "outside", "stand_in")
 """What entries have in common."""
 
 ENTRIES = (*SHARED, "standalone", "check", "init", "move", "cli", "hosted", "plugin")

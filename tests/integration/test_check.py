@@ -46,6 +46,7 @@ async def test_a_name_of_its_own_is_looked_at_as_others_see_it(
     assert (ended.code, ended.err) == (0, "")
     for path in ("policy/v1/sign", "key/v2/server", "federation/v1/version"):
         assert f"The endpoint answers at https://{name}/_matrix/{path}." in ended.out.splitlines()
+    assert f"1 protected room names this policy server, and @policy:{name} is in " in ended.out
 
     network.route_policy_to(None, name)
     ended = await policybot("check", directory=tmp_path / "bot0", **trust)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from mautrix.util.async_db import Database
@@ -33,7 +34,7 @@ from .federation_member import FederationMember, federation_member
 from .own_faults import OwnFaults
 from .policy.rule_store import RuleStore
 from .protocol.policy_event import PolicyServer
-from .room_checks import NotaryKeys, public_endpoint
+from .room_checks import NotaryKeys, ask_former_name, public_endpoint
 from .store.own_names import OwnNames
 from .store.server_keys import ServerKeyTable
 from .store.settings import Setting, Settings
@@ -170,6 +171,7 @@ class App:
             self._shared,
             endpoint=self._endpoint,
             keys=NotaryKeys(self._notary, self._keys, self._direct),
+            ask_former_name=partial(ask_former_name, instance_id, self._http),
             federation=self._federation or member,
             policy_user=user_id,
             condition=self._condition,

@@ -40,6 +40,11 @@ class EndpointProbe:
         return []
 
 
+async def ask_former_name(instance_id: str, http: HttpClient, name: str) -> EndpointFault | None:
+    """What is wrong under a name that rooms still give, or None if our endpoint answers there."""
+    return await EndpointProbe(name, None, instance_id, http).probe()
+
+
 class OwnNameEndpoint:
     """Asks for everything of a name of our own as other servers do, within a bounded time.
     ``allow_networks`` may be asked although they are private."""

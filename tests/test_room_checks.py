@@ -12,7 +12,7 @@ from policybot.federation.key_ring import KeyRing
 from policybot.federation.notary import Notary
 from policybot.federation.own_name_probe import OwnName
 from policybot.protocol.signing import SigningKey
-from policybot.room_checks import NotaryKeys, OwnNameEndpoint
+from policybot.room_checks import NotaryKeys, OwnNameEndpoint, ask_former_name
 
 from .federation.authority import Authority
 from .federation.fake_notary import NOW, OWN_NAME, Clock, FakeNotary, document
@@ -72,3 +72,10 @@ async def test_a_name_of_our_own_is_asked_as_others_ask(
         fault = await other.probe()
     assert fault is not None and not fault.unreachable
     assert fault.text.count("another installation of policybot answers here") == 5
+
+
+async def test_a_former_name_where_nobody_is() -> None:
+    (port,) = free_ports(1)
+    async with HttpClient() as client:
+        fault = await ask_former_name(INSTANCE, client, f"127.0.0.1:{port}")
+    assert fault is not None and fault.unreachable

@@ -17,6 +17,7 @@ from .commands import SLOW_S, Commands
 from .enable_checks import EnableChecks, MemberKeys, PublicEndpoint
 from .exemptions import Exemptions, ExemptionTable
 from .farewell import say_farewell
+from .former_names import AskFormerName
 from .handlers import StoredVerdicts, command_handlers
 from .hints import INTERVAL_S, Hints
 from .invitations import Invitations
@@ -123,6 +124,7 @@ class Chat:
         *,
         endpoint: PublicEndpoint,
         keys: MemberKeys,
+        ask_former_name: AskFormerName,
         condition: Callable[[], Awaitable[Condition]],
         federation: Federation | None = None,
         policy_user: str | None = None,
@@ -276,6 +278,7 @@ class Chat:
             self._commands,
             self.reports,
             self.notices,
+            ask_former_name,
             pace.care,
         )
 

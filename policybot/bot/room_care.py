@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .client import HomeserverAway, MatrixClient, Refused, TokenRejected
 from .commands import Commands
 from .errors import CommandError
-from .former_names import tell_former_names
+from .former_names import AskFormerName, FormerNames
 from .list_editor import ListEditor
 from .moderation_rooms import ModerationRooms
 from .notices import Notices
@@ -51,6 +51,7 @@ class RoomCare:
         commands: Commands,
         reports: Reports,
         notices: Notices,
+        ask_former_name: AskFormerName,
         times: CareTimes,
     ) -> None:
         self._client = client
@@ -64,6 +65,9 @@ class RoomCare:
         self._commands = commands
         self._reports = reports
         self._notices = notices
+        self._former_names = FormerNames(
+            protected_rooms, moderation_rooms, notices, ask_former_name
+        )
         self._times = times
         self._told: set[tuple[str, str]] = set()
         self.found = asyncio.Event()
@@ -95,6 +99,7 @@ class RoomCare:
                 for list_id in self._lists.list_ids():
                     if self._lists.stale(list_id):
                         self._updates.read_list(list_id)
+                await self._former_names.check()
             except TokenRejected:
                 raise
             except (HomeserverAway, Refused) as error:
@@ -124,7 +129,7 @@ class RoomCare:
             await answered.wait()
         await self._unfinished.settle()
         self._survey.tell_faults()
-        tell_former_names(self._protected_rooms, self._notices, self._moderation_rooms.ids())
+        self._former_names.tell()
 
     def _is_other(self, room_id: str) -> bool:
         """Whether this is neither a moderation or reports room, nor a list, nor protected."""

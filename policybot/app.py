@@ -162,7 +162,7 @@ class App:
         keys = member.keys if member is not None and user_id is not None else None
         networks = self._config.federation.allow_networks
         self._endpoint = public_endpoint(
-            server.name, server.public_url, instance_id, keys, self._http, networks
+            server.name, server.public_url, instance_id, keys, self._http, networks, self._clock
         )
         return Chat(
             self._client,

@@ -156,7 +156,7 @@ async def _endpoint(
         federation = _federation(config, user_id, keys, own_id)
         own_key = keys.signing_key.verify_key
         own = OwnName(server.name, own_id, own_key, server.public_url)
-        probe = OwnNameProbe.guarded(own, config.federation.allow_networks)
+        probe = OwnNameProbe.guarded(own, config.federation.allow_networks, now_ms)
     told: set[object] = set()
     try:
         async with answering(StandIn(own_id, federation), listen) as certificate_faults:

@@ -1,7 +1,7 @@
 """What `enable` asks before a room is made to rely on us: our public name, and keys of others."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .bot.enable_checks import EndpointFault
 from .federation.address_guard import Network
@@ -47,9 +47,13 @@ async def ask_former_name(instance_id: str, http: HttpClient, name: str) -> Endp
 
 class OwnNameEndpoint:
     """Asks for everything of a name of our own as other servers do, within a bounded time.
-    ``allow_networks`` may be asked although they are private."""
+    ``allow_networks`` may be asked although they are private. ``clock`` gives milliseconds since
+    1970."""
 
-    def __init__(self, own: OwnName, allow_networks: Iterable[Network]) -> None:
+    def __init__(
+        self, own: OwnName, allow_networks: Iterable[Network], clock: Callable[[], int]
+    ) -> None:
+        self._clock = clock
         self._own = own
         self._allow_networks = tuple(allow_networks)
 
@@ -66,7 +70,7 @@ class OwnNameEndpoint:
         return [route.text for route in await self._ask()]
 
     async def _ask(self) -> list[RouteResult]:
-        probe = OwnNameProbe.guarded(self._own, self._allow_networks)
+        probe = OwnNameProbe.guarded(self._own, self._allow_networks, self._clock)
         try:
             return await probe.faults()
         finally:
@@ -80,13 +84,14 @@ def public_endpoint(
     own_keys: OwnKeys | None,
     http: HttpClient,
     allow_networks: Iterable[Network],
+    clock: Callable[[], int],
 ) -> EndpointProbe | OwnNameEndpoint:
     """Who asks for our endpoint under ``name``. ``own_keys`` are those of a name of our own, None
     where the name is the homeserver's."""
     if own_keys is None:
         return EndpointProbe(name, public_url, instance_id, http)
     own = OwnName(name, instance_id, own_keys.signing_key.verify_key, public_url)
-    return OwnNameEndpoint(own, allow_networks)
+    return OwnNameEndpoint(own, allow_networks, clock)
 
 
 class NotaryKeys:

@@ -1,7 +1,6 @@
 """The reverse proxies of docs/deploy.md before a name of its own, between other servers and us."""
 
 import json
-import time
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,6 @@ async def test_a_documented_proxy(
     tmp_path: Path,
 ) -> None:
     scene, asked = FederatedScene(), list[tuple[str, str]]()
-    scene.now = time.time_ns() // 1_000_000
     server = HttpServer(Recording(scene.routes, asked))
     policybot = Listener(server.endpoint, LOOPBACK, 0, server)
     await policybot.start()
@@ -82,7 +80,7 @@ async def test_a_documented_proxy(
         await ready(BASE, client, process)
         # What `policybot check` and `status` ask finds nothing missing.
         own = OwnName(NAME, INSTANCE, scene.own_keys.signing_key.verify_key)
-        found = await OwnNameProbe(own, client, dns).routes()
+        found = await OwnNameProbe(own, client, dns, lambda: scene.now).routes()
         assert [route.text for route in found] == [""] * 8
 
         # Signed requests are valid behind it, whatever the caller says of his address.

@@ -6,8 +6,7 @@ the key server is ours, and must publish the federation key that we sign with.
 
 import asyncio
 import socket
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -62,36 +61,49 @@ class OwnName:
 
 
 class OwnNameProbe:
-    """Asks for ``own`` by ``client`` and ``dns``; ``answer_s`` is for each answer, in seconds."""
+    """Asks for ``own`` by ``client`` and ``dns``; ``answer_s`` is for each answer, in seconds.
+    ``clock`` gives milliseconds since 1970."""
 
     def __init__(
-        self, own: OwnName, client: HttpClient, dns: DnsLookup, *, answer_s: float = ANSWER_S
+        self,
+        own: OwnName,
+        client: HttpClient,
+        dns: DnsLookup,
+        clock: Callable[[], int],
+        *,
+        answer_s: float = ANSWER_S,
     ) -> None:
+        self._clock = clock
         self._own = own
         self._client = client
         self._dns = dns
         self._answer_s = answer_s
 
     @classmethod
-    def guarded(cls, own: OwnName, allow_networks: Iterable[Network]) -> "OwnNameProbe":
+    def guarded(
+        cls, own: OwnName, allow_networks: Iterable[Network], clock: Callable[[], int]
+    ) -> "OwnNameProbe":
         """One with all it needs: neither what the machine itself says about the name counts, nor
         an address that others cannot reach, except in ``allow_networks``."""
         dns = DnsLookup(timeout_s=DNS_S)
         guard = None if own.public_url is not None else AddressGuard(allow_networks)
-        return cls(own, HttpClient(resolver=dns, guard=guard), dns)
+        return cls(own, HttpClient(resolver=dns, guard=guard), dns, clock)
 
     async def close(self) -> None:
         """Drop all connections."""
         await self._client.close()
 
     async def faults(self, limit_s: float = LIMIT_S) -> list[RouteResult]:
-        """What keeps other servers from asking us, found within ``limit_s`` seconds."""
+        """What keeps other servers from asking us, found within ``limit_s`` seconds; what is the
+        same for several paths only once."""
         try:
             async with asyncio.timeout(limit_s):
-                return [route for route in await self.routes() if route.text and route.needed]
+                found = [route for route in await self.routes() if route.text and route.needed]
         except TimeoutError:
             text = f"{self._own.name} did not answer within {limit_s:g} s."
             return [RouteResult("", text, cure=Cure.FIREWALL)]
+        first = {route.text.removeprefix(route.address): route for route in reversed(found)}
+        return [route for route in found if route in first.values()]
 
     async def routes(self) -> list[RouteResult]:
         """What answers under each public path; all are asked at once."""
@@ -184,7 +196,7 @@ class OwnNameProbe:
                 "another federation key is published than the one that is used: was it changed"
                 " in the configuration without starting policybot again?"
             )
-        if keys.valid_until_ts <= time.time() * 1000:
+        if keys.valid_until_ts <= self._clock():
             return Fault("the federation key is past its time: is a clock wrong?")
         return None
 

@@ -27,7 +27,7 @@ from policybot.protocol.signing import SigningKey
 
 from .authority import Authority
 from .dns_server import DnsServer
-from .own_name import INSTANCE, KEY, NAME, federation_routes, serving_name
+from .own_name import INSTANCE, KEY, NAME, NOW, federation_routes, serving_name
 from .servers import Addresses, serving
 
 Probe = Callable[..., OwnNameProbe]
@@ -38,11 +38,15 @@ HTTPS = f"https://{NAME}:443"
 WEB_SITE = f"https://{NAME}"
 
 
+def clock() -> int:
+    return NOW
+
+
 @pytest.fixture
 async def probe(client: HttpClient, dns: DnsLookup) -> Probe:
     def make(*, name: str = NAME, key: SigningKey | None = KEY) -> OwnNameProbe:
         verify_key = None if key is None else key.verify_key
-        return OwnNameProbe(OwnName(name, INSTANCE, verify_key), client, dns)
+        return OwnNameProbe(OwnName(name, INSTANCE, verify_key), client, dns, clock)
 
     return make
 
@@ -106,7 +110,7 @@ async def test_a_name_that_is_not_in_dns(probe: Probe) -> None:
 
 async def test_a_private_address(authority: Authority, dns: DnsLookup) -> None:
     own = OwnName("127.0.0.1:8448", INSTANCE, None)
-    guarded = OwnNameProbe.guarded(own, ())
+    guarded = OwnNameProbe.guarded(own, (), clock)
     (found,) = await guarded.routes()
     await guarded.close()
     assert "is not asked" in found.text
@@ -123,7 +127,7 @@ async def test_a_network_that_may_be_asked(authority: Authority, dns: DnsLookup)
     ):
         # With a port in the name there is no document; an address needs no resolver.
         own = OwnName(f"{name}:{port}", INSTANCE, None)
-        found = await OwnNameProbe(own, client, dns).routes()
+        found = await OwnNameProbe(own, client, dns, clock).routes()
     assert [route.address.partition(str(port))[2] for route in found][:2] == [
         SIGN_PATH,
         UNSTABLE_SIGN_PATH,
@@ -240,7 +244,7 @@ async def test_who_answers_instead(
     app.router.add_route("*", "/{path:.*}", answer)
     async with serving(app) as port:
         own = OwnName(NAME, INSTANCE, KEY.verify_key, f"http://127.0.0.1:{port}")
-        found = [r for r in await OwnNameProbe(own, client, dns).routes() if r.text]
+        found = [r for r in await OwnNameProbe(own, client, dns, clock).routes() if r.text]
     if words is None:
         assert found == []
         return

@@ -150,7 +150,7 @@ class Host:
             async with self._gate.closed():
                 if moved:
                     opened = await self._open(config.listen)
-                else:
+                elif before is not None and before.listen != config.listen:
                     await self._show_certificate(config.listen)
                 await self._end()
                 try:

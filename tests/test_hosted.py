@@ -117,6 +117,12 @@ async def test_a_certificate_comes_and_goes_with_the_configuration(
         assert await listens(port)
         await host.configure(config(port, tls=files))
         assert await listens(port, tls) and not await listens(port)
+        # What was loaded goes on while the files are bad, whatever else is changed.
+        good = Path(file).read_bytes()
+        Path(file).write_text("nonsense")
+        await host.configure(config(port, tls=files, command_prefix="!p"))
+        assert await listens(port, tls) and "cannot be used" not in caplog.text
+        Path(file).write_bytes(good)
         await host.configure(config(port, tls={**files, "key": "/no/such.pem"}))
         assert "listen.tls.key: /no/such.pem cannot be read" in caplog.text
         assert await listens(port, tls)

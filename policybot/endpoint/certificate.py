@@ -87,8 +87,7 @@ class Certificate:
 
     def faults(self) -> list[str]:
         """What is wrong with the certificate, as sentences; nothing if all is well."""
-        end = self._end_fault()
-        return [f"{fault} My operator has to mend that." for fault in (self._fault, end) if fault]
+        return [fault for fault in (self._fault, self._end_fault()) if fault]
 
     async def watch(self) -> None:
         """Look at the files again and again, for ever."""
@@ -117,7 +116,7 @@ class Certificate:
             # moment. So only what stays is told.
             if found == self._seen and found != self._refused:
                 self._refused = found
-                self._fault = "The new TLS certificate cannot be used, the old one is shown."
+                self._fault = "The new TLS certificate cannot be used; my log says why."
                 log.error("%s Until then the certificate before is shown.", error)
         else:
             self._used, self._refused, self._fault = found, (), ""
@@ -126,12 +125,12 @@ class Certificate:
     def _end_fault(self) -> str:
         left = (self._pair.end_ts if self._pair is not None else 0) - self._clock()
         if left <= 0:
-            return f"The TLS certificate ended on {self._end()}: other servers cannot ask me."
+            return f"The TLS certificate ended on {self._end()}: other servers ask me no more."
         if left > WARN_MS:
             return ""
         days = ceil(left / DAY_MS)
         within = "within a day" if days == 1 else f"in {days} days"
-        return f"The TLS certificate ends {within}, on {self._end()}."
+        return f"The TLS certificate ends {within}, on {self._end()}, and was not renewed yet."
 
     def _end(self) -> str:
         end_ts = self._pair.end_ts if self._pair is not None else 0

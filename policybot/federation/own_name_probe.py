@@ -39,7 +39,7 @@ WELL_KNOWN_S, DNS_S, ANSWER_S = 3.0, 2.0, 5.0
 UNREACHABLE = frozenset((Cure.DNS, Cure.FIREWALL, Cure.CERTIFICATE))
 """What is wrong where nobody could be asked."""
 
-_ENCODED_PATH = "/_matrix/federation/v1/user/devices/%40policy%2F%3A"
+ENCODED_PATH = "/_matrix/federation/v1/user/devices/%40policy%2F%3A"
 """Event IDs of room version 3 hold a slash. Decoded on the way, this is a path that is not there,
 and signatures, which are made over the path as it was sent, fail."""
 
@@ -86,8 +86,10 @@ class OwnNameProbe:
         """One with all it needs: neither what the machine itself says about the name counts, nor
         an address that others cannot reach, except in ``allow_networks``."""
         dns = DnsLookup(timeout_s=DNS_S)
-        guard = None if own.public_url is not None else AddressGuard(allow_networks)
-        return cls(own, HttpClient(resolver=dns, guard=guard), dns, clock)
+        if own.public_url is not None:
+            return cls(own, HttpClient(), dns, clock)
+        client = HttpClient(resolver=dns, guard=AddressGuard(allow_networks))
+        return cls(own, client, dns, clock)
 
     async def close(self) -> None:
         """Drop all connections."""
@@ -130,7 +132,7 @@ class OwnNameProbe:
             self._route(place, UNSTABLE_SIGN_PATH, 401),
             self._keys(place),
             self._route(place, VERSION_PATH, 200),
-            self._route(place, _ENCODED_PATH + quote(own.name, safe=""), 401),
+            self._route(place, ENCODED_PATH + quote(own.name, safe=""), 401),
             self._route(web_site, SERVER_WELL_KNOWN_PATH, 200),
             *(self._route(web_site, path, 200) for path in WELL_KNOWN_PATHS),
         )

@@ -184,7 +184,7 @@ def test_a_bad_new_pair_keeps_the_old_one_and_is_told_once(
     assert caplog.text.count("holds no certificate in PEM form") == 1
     assert certificate.context is before
     (fault,) = certificate.faults()
-    assert fault.startswith("The new TLS certificate cannot be used, the old one is shown.")
+    assert fault.startswith("The new TLS certificate cannot be used; my log says why.")
 
     files.certificate.unlink()
     for _ in range(4):
@@ -206,9 +206,9 @@ def test_the_end_is_told_each_day(files: Files, caplog: pytest.LogCaptureFixture
     clock.now += 1
     for _ in range(3):
         certificate.look()
-    assert caplog.text.count("The TLS certificate ends in 14 days, on 2030-01-01.") == 1
+    assert caplog.text.count("The TLS certificate ends in 14 days, on 2030-01-01, and") == 1
     assert certificate.faults() == [
-        "The TLS certificate ends in 14 days, on 2030-01-01. My operator has to mend that."
+        "The TLS certificate ends in 14 days, on 2030-01-01, and was not renewed yet."
     ]
     clock.now += DAY_MS
     for _ in range(3):
@@ -219,7 +219,7 @@ def test_the_end_is_told_each_day(files: Files, caplog: pytest.LogCaptureFixture
     assert "ends within a day" in certificate.faults()[0]
     clock.now += 1
     certificate.look()
-    assert "ended on 2030-01-01: other servers cannot ask me" in caplog.text
+    assert "ended on 2030-01-01: other servers ask me no more" in caplog.text
     assert "ended on 2030-01-01" in certificate.faults()[0]
 
     files.renew(NEW_YEAR.replace(month=6))

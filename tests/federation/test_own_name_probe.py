@@ -21,7 +21,7 @@ from policybot.federation.answer import (
 )
 from policybot.federation.client import HttpClient
 from policybot.federation.dns_lookup import DnsLookup
-from policybot.federation.own_name_probe import _ENCODED_PATH, OwnName, OwnNameProbe
+from policybot.federation.own_name_probe import ENCODED_PATH, OwnName, OwnNameProbe
 from policybot.federation.probe import Cure, RouteResult
 from policybot.protocol.signing import SigningKey
 
@@ -32,8 +32,8 @@ from .servers import Addresses, serving
 
 Probe = Callable[..., OwnNameProbe]
 
-ENCODED_PATH = _ENCODED_PATH + NAME
-ASKED = (SIGN_PATH, UNSTABLE_SIGN_PATH, KEY_SERVER_PATH, VERSION_PATH, ENCODED_PATH)
+ODD_PATH = ENCODED_PATH + NAME
+ASKED = (SIGN_PATH, UNSTABLE_SIGN_PATH, KEY_SERVER_PATH, VERSION_PATH, ODD_PATH)
 HTTPS = f"https://{NAME}:443"
 WEB_SITE = f"https://{NAME}"
 
@@ -213,8 +213,8 @@ async def publishes_keys(_: web.Request) -> web.Response:
         (KEY_SERVER_PATH, from_us(200), "are not good: The server keys belong to", None),
         (VERSION_PATH, answering(200), "something other than policybot", Cure.PROXY),
         (VERSION_PATH, answering(200, Policybot_Instance="you"), "another installation", None),
-        (ENCODED_PATH, answering(400, "<html>"), "other than policybot answers (400", Cure.PROXY),
-        (ENCODED_PATH, from_us(404), f"hand over {ENCODED_PATH} unchanged", Cure.PROXY),
+        (ODD_PATH, answering(400, "<html>"), "other than policybot answers (400", Cure.PROXY),
+        (ODD_PATH, from_us(404), f"hand over {ODD_PATH} unchanged", Cure.PROXY),
         (WELL_KNOWN_PATHS[0], answering(301, Location="/"), "redirects (301)", Cure.PROXY),
         (SERVER_WELL_KNOWN_PATH, answering(200), None, None),
     ],
@@ -232,7 +232,7 @@ async def test_who_answers_instead(
         UNSTABLE_SIGN_PATH: signs,
         KEY_SERVER_PATH: publishes_keys,
         VERSION_PATH: from_us(200),
-        ENCODED_PATH: from_us(401),
+        ODD_PATH: from_us(401),
         **dict.fromkeys(WELL_KNOWN_PATHS, from_us(200)),
         path: handler,
     }

@@ -1,7 +1,5 @@
 """Invitations of the policy user, which reach the policy server's endpoint and not the bot."""
 
-from policybot.policy.room import RoomMode
-
 from .joins import Joins
 from .moderation_rooms import ModerationRooms
 from .protected_rooms import ProtectedRooms
@@ -29,7 +27,7 @@ class Invitations:
         record, room = self._rooms.record(room_id), self._rooms.room(room_id)
         if record is None or room is None:
             return False
-        if record.mode not in (RoomMode.ENABLED, RoomMode.DRY_RUN):
+        if not record.mode.is_protected:
             return False
         moderators = self._moderation_rooms.get(record.moderation_room)
         return (

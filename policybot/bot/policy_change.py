@@ -72,7 +72,7 @@ def policy_change(before: RoomRecord, now: RoomRecord, wanted: Wanted) -> Reply 
         if before.settled and not now.settled:
             return _set_again(new, wanted, before.room_id)
         return None
-    if before.mode not in (RoomMode.ENABLED, RoomMode.DRY_RUN):
+    if not before.mode.is_protected:
         return None
     was, stands = wanted.standing(old), wanted.standing(new)
     if stands is Standing.OURS:

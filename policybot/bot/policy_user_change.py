@@ -20,7 +20,7 @@ def room_change(
         notice = policy_change(before, now, wanted)
         if notice is not None:
             return notice
-    if now.mode not in (RoomMode.ENABLED, RoomMode.DRY_RUN):
+    if not now.mode.is_protected:
         return None
     if policy_user.was_removed(state_of(before), state) and (stands or not before.settled):
         return _removed(now, wanted, policy_user)

@@ -121,7 +121,7 @@ class RoomProtection:
             if obstacle is not None:
                 raise CommandError(f"{obstacle} Then repeat the command.")
             servers = await self._checks.run(room_id, checks)
-            again = before is not None and before.mode in (RoomMode.ENABLED, RoomMode.DRY_RUN)
+            again = before is not None and before.mode.is_protected
             record = RoomRecord(
                 room_id=room_id,
                 moderation_room=moderation_room,

@@ -65,7 +65,7 @@ class RuleOutcome:
         return [
             record.room_id
             for record in self._rooms.owned_by(moderation_room)
-            if record.mode in (RoomMode.ENABLED, RoomMode.DRY_RUN)
+            if record.mode.is_protected
         ]
 
     # -- in words --------------------------------------------------------------------------------

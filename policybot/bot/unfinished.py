@@ -53,7 +53,7 @@ class UnfinishedWishes:
                 await self._carry_on(record.room_id)
 
     def _waits_for_policy_user(self, record: RoomRecord) -> bool:
-        if record.mode not in (RoomMode.ENABLED, RoomMode.DRY_RUN):
+        if not record.mode.is_protected:
             return False
         state = state_of(record)
         if self._policy_user.is_joined(state):

@@ -57,6 +57,11 @@ class RoomMode(StrEnum):
     DISABLED = "disabled"  # everything is signed until no server asks any more
     UNCLAIMED = "unclaimed"  # it names us, but no moderation room enabled it: everything is signed
 
+    @property
+    def is_protected(self) -> bool:
+        """Whether the room's events are judged: in earnest, or as a dry run."""
+        return self in (RoomMode.ENABLED, RoomMode.DRY_RUN)
+
 
 @dataclass(frozen=True, slots=True)
 class ProtectedRoom:

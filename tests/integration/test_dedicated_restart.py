@@ -19,6 +19,7 @@ from .seal import seal_of
 from .test_dedicated_name import is_joined, neighbour_of, policy_user_of, seen_join
 from .test_restart import begin_quarrel, changed
 
+TRANSACTIONS = 5
 _PATIENCE_S = 60.0
 
 
@@ -38,31 +39,27 @@ async def insist(user: User, room_id: str, text: str) -> str:
 async def storm(
     caller: Caller, pdus: Sequence[JsonObject], room_id: str, *people: User
 ) -> AsyncIterator[list[tuple[User, str]]]:
-    """Transactions of these events, one after the other, and messages of the people. Whatever is
-    not taken is sent again.
+    """Each of the people sends messages without a pause, and each message brings transactions of
+    these events. Whatever is not taken is sent again.
 
     The list grows by who said what; it is whole when the context is left.
     """
     over = asyncio.Event()
     said: list[tuple[User, str]] = []
+    numbers = itertools.count()
 
-    async def transactions() -> None:
-        for number in itertools.count():
-            if over.is_set():
-                return
-            transaction = {"origin_server_ts": now_ms(), "pdus": list(pdus)}
-            answer = await caller.deliver(transaction, number)
-            assert not any("error" in result for result in answer["pdus"].values())
-
-    async def talk(user: User) -> None:
+    async def rage(user: User) -> None:
         while not over.is_set():
             event_id = await insist(user, room_id, f"message {len(said)}")
             said.append((user, event_id))
-            await user.wait_for_event_id(room_id, event_id)
+            for _ in range(TRANSACTIONS):
+                transaction = {"origin_server_ts": now_ms(), "pdus": list(pdus)}
+                answer = await caller.deliver(transaction, next(numbers))
+                assert not any("error" in result for result in answer["pdus"].values())
 
     async with asyncio.TaskGroup() as group:
-        for work in (transactions(), *(talk(user) for user in people)):
-            group.create_task(work)
+        for user in people:
+            group.create_task(rage(user))
         yield said
         over.set()
 

@@ -94,6 +94,14 @@ class UserUnknown(MatrixError):
     errcode = "M_NOT_FOUND"
 
 
+class NoResident(MatrixError):
+    """Who wants to join, leave or knock does so by way of another server in the room. This code
+    makes Synapse ask the next one; with M_UNRECOGNIZED it gives up, and so does the user."""
+
+    status = HTTPStatus.NOT_FOUND
+    errcode = "M_NOT_FOUND"
+
+
 class MissingParam(MatrixError):
     """The request lacks something that it must have."""
 

@@ -15,7 +15,7 @@ from policybot.protocol.canonical_json import canonical_json
 
 from .caller import RequestKeys
 from .document import INSTANCE_HEADER, JSON, Methods
-from .errors import InvalidParam, MissingParam, UserUnknown
+from .errors import InvalidParam, MissingParam, NoResident, UserUnknown
 from .exchange import MAX_BODY_BYTES, Headers, Request, Response
 from .federation_caller import FederationCaller
 from .invitations import FederationKey, Invitations, InviteUseCase
@@ -37,6 +37,7 @@ DISPLAY_NAME = "Policy server"
 """How the policy user is called."""
 
 _MAX_QUERY_FIELDS = 20
+_BY_WAY_OF_OTHERS = frozenset({"make_join", "make_leave", "make_knock"})
 
 
 class OwnServerKeys(FederationKey, KeyDocuments, Protocol):
@@ -98,6 +99,8 @@ class FederationRoutes:
                 return {"POST": self._one_time_keys}
             case ["_matrix", "federation", "v1", "query", "profile"]:
                 return {"GET": self._profile}
+            case ["_matrix", "federation", "v1", what, _, _] if what in _BY_WAY_OF_OTHERS:
+                return {"GET": _elsewhere}
         return self._documents.methods("/".join(parts))
 
     def body_limit(self, target: str) -> int:
@@ -159,3 +162,7 @@ class FederationRoutes:
 
     def _json(self, content: object) -> Response:
         return Response(HTTPStatus.OK, self._headers, canonical_json(content))
+
+
+async def _elsewhere(request: Request) -> Response:
+    raise NoResident("This server hosts no room. Ask another one that is in it.")

@@ -111,6 +111,14 @@ async def test_the_homeservers_name_is_the_homeservers(
     assert (reply.status, reply.json["errcode"]) == (404, "M_UNRECOGNIZED")
 
 
+@pytest.mark.parametrize("what", ["make_join", "make_leave", "make_knock"])
+async def test_who_wants_to_join_by_way_of_us_is_sent_on(scene: FederatedScene, what: str) -> None:
+    """Synapse asks the next server only after M_NOT_FOUND; else its user cannot join."""
+    reply = await scene.request("GET", f"/_matrix/federation/v1/{what}/!a:b/@u:b?ver=11")
+    assert (reply.status, reply.json["errcode"]) == (404, "M_NOT_FOUND")
+    assert scene.keys.lookups == 0
+
+
 # -- our user ----------------------------------------------------------------------------------
 
 

@@ -65,7 +65,8 @@ class Updates:
         self._bot_user_id = bot_user_id
         self._joined: set[str] = set()
         self._encrypted: set[str] = set()
-        self._pending: set[str] = set()
+        self._unread: set[str] = set()
+        self._reading: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready = asyncio.Event()
         self._decrypting = asyncio.Lock()
@@ -190,16 +191,25 @@ class Updates:
         ]
 
     def read_room(self, room_id: str) -> None:
-        """Read a protected room again; many events at once are one reading."""
-        if room_id in self._pending:
-            return
-        self._pending.add(room_id)
+        """Read a protected room again; many events at once are one reading. While the room cannot
+        be read, no more than one waits for that, however often this is called."""
+        self._unread.add(room_id)
+        if room_id not in self._reading:
+            self._reading.add(room_id)
+            self._do(f"read {room_id}", lambda: self._read_room(room_id))
 
-        async def refresh() -> None:
-            self._pending.discard(room_id)
-            await self._protected_rooms.refresh(room_id)
-
-        self._do(f"read {room_id}", refresh)
+    async def _read_room(self, room_id: str) -> None:
+        try:
+            while room_id in self._unread:
+                self._unread.discard(room_id)
+                await self._protected_rooms.refresh(room_id)
+        except HomeserverAway:
+            self._unread.add(room_id)
+            raise  # and so done again
+        except BaseException:
+            self._reading.discard(room_id)
+            raise
+        self._reading.discard(room_id)
 
     async def _left(self, update: RoomUpdate) -> None:
         self._joined.discard(update.room_id)

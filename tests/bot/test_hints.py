@@ -5,6 +5,7 @@ import asyncio
 from policybot.bot.hints import Hints
 
 from .dedicated import POLICY_USER, Dedicated
+from .fake_homeserver import Fault
 from .moderated import NAME, Moderated
 
 
@@ -62,3 +63,18 @@ async def test_a_hint_brings_what_sync_did_not(dedicated: Dedicated) -> None:
     room.state["m.room.member", POLICY_USER] = {**event, "content": {"membership": "leave"}}
     dedicated.chat.hints.hint(room_id)
     await dedicated.notice(f"⚠️ My user {POLICY_USER} was removed from “One” by {by}")
+
+
+async def test_hints_do_not_pile_up_while_the_homeserver_is_away(dedicated: Dedicated) -> None:
+    room_id = await dedicated.enabled()
+    dedicated.homeserver.fault("GET", f"{room_id}/state/", Fault.bad_gateway(times=10_000))
+    asked = len(dedicated.homeserver.calls("GET", f"{room_id}/state/"))
+    for count in range(1, 4):
+        dedicated.chat._updates.read_room(room_id)
+        await dedicated.homeserver.wait_for(
+            lambda: len(dedicated.homeserver.calls("GET", f"{room_id}/state/")) > asked
+        )
+        asked = len(dedicated.homeserver.calls("GET", f"{room_id}/state/"))
+        readings = [t for t in dedicated.chat._updates._tasks if room_id in t.get_name()]
+        assert len(readings) == 1, count
+    dedicated.homeserver.mend()

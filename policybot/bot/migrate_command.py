@@ -98,6 +98,11 @@ class MigrateCommand:
     async def _move(self, record: RoomRecord, sender: str, move: _Move) -> None:
         former = former_name(self._rooms, record) or ""
         why = Reply()
+        if self._rooms.left(record.room_id):
+            # Nobody could read there whether it worked.
+            why.text(f"I am not in the room any more. Invite {self._bot_user_id} to it")
+            move.kept.append((self._rooms.name(record.room_id), why))
+            return
         try:
             outcome = await self._protection.enable(
                 record.room_id,

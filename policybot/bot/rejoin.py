@@ -87,6 +87,10 @@ class RejoinCommand:
 
     async def _rejoin(self, record: RoomRecord, limit: asyncio.Semaphore) -> Reply:
         name = self._rooms.name(record.room_id)
+        if self._rooms.left(record.room_id):
+            # Nobody could read there whether it worked.
+            reply = Reply.refused().name(name).text(": I am not in the room any more. Invite ")
+            return reply.code(self._bot_user_id).text(" to it first.")
         try:
             async with limit:
                 return await self._join(record.room_id, name)

@@ -283,7 +283,10 @@ async def test_a_room_that_the_bot_was_removed_from_is_answered_and_named(
     await bot.homeserver.set_membership(rooms[0], BOT, "leave", CAROL)
     await bot.notice("I was removed from “One”")
     reply = await bot.ask("!policy migrate")
-    assert reply.startswith("❌ 1 room not moved:") and "“One”: I cannot read that room" in reply
+    assert (
+        reply.startswith("❌ 1 room not moved:")
+        and "“One”: I am not in the room any more" in reply
+    )
     assert f"1 room moved to {NAME}: “Two”." in reply
     assert (await asked_as(bot, OLD, rooms[0])).signed
 

@@ -47,6 +47,16 @@ async def test_without_a_room_all_are_rejoined_where_it_is_missing(dedicated: De
     assert "is in every room that is protected here" in await dedicated.ask("!policy rejoin")
 
 
+async def test_where_the_bot_is_not_any_more_nobody_is_sent(dedicated: Dedicated) -> None:
+    room_id = await kicked(dedicated)
+    await dedicated.homeserver.set_membership(room_id, BOT, "leave", CAROL)
+    await dedicated.notice("I was removed from “Lobby”")
+    before = len(dedicated.federation.joins)
+    reply = await dedicated.ask(f"!policy rejoin {room_id}")
+    assert reply == f"❌ “Lobby”: I am not in the room any more. Invite {BOT} to it first."
+    assert len(dedicated.federation.joins) == before
+
+
 async def test_several_rooms_can_be_named(dedicated: Dedicated) -> None:
     one, two = await kicked(dedicated, "One"), await kicked(dedicated, "Two")
     reply = await dedicated.ask(f"!policy rejoin {two} {one} {two}")

@@ -107,6 +107,12 @@ def standing_server(state: RoomState) -> PolicyServer | None:
     return None
 
 
+def is_of_another(state: RoomState, names: frozenset[str]) -> bool:
+    """Whether somebody set another policy server, which is not replaced unasked."""
+    server = standing_server(state)
+    return server is not None and server.via not in names
+
+
 def forms_naming(names: frozenset[str], state: RoomState) -> tuple[str, ...]:
     """The event types in the room's state that name one of ``names`` as the policy server, with
     any key or none."""

@@ -16,7 +16,7 @@ from policybot.protocol.policy_event import POLICY_EVENT, UNSTABLE_POLICY_EVENT
 
 from .client import HomeserverAway, Refused
 from .enable_checks import Checks, EnableChecks
-from .enable_plan import EnablePlan, EnableWish, forms_naming, plan_enable
+from .enable_plan import EnablePlan, EnableWish, forms_naming, is_of_another, plan_enable
 from .errors import CommandError, PowerMissing
 from .joins import Joins
 from .moderation_rooms import ModerationRooms
@@ -134,9 +134,11 @@ class RoomProtection:
             # Here and not later: as soon as the state event is out, every server asks.
             await self._rooms.keep_saved(record)
             fault = await self._policy_user.ensure_joined(room_id, state, servers)
-            if fault is not None and (
-                fault.final or self._rooms.standing(state) is Standing.FORMER
-            ):
+            # What another name or server does for the room meanwhile is not taken away later.
+            keeps = self._rooms.standing(state) is Standing.FORMER or is_of_another(
+                state, self._rooms.names
+            )
+            if fault is not None and (fault.final or keeps):
                 await self._undo_join(record, before, fault)
             if fault is not None:
                 self._joins.begin(room_id, failed=True)

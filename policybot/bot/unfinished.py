@@ -8,7 +8,7 @@ from policybot.policy.room import RoomMode, may_send_state
 from policybot.protocol.policy_event import POLICY_EVENT
 
 from .client import HomeserverAway, Refused
-from .enable_plan import RoomState, forms_naming, standing_server
+from .enable_plan import RoomState, forms_naming, is_of_another
 from .joins import Joins
 from .notices import Notices
 from .policy_change import Standing, add_cure, state_of
@@ -88,7 +88,7 @@ class UnfinishedWishes:
                 for form in forms_naming(self._rooms.names, state):
                     await self._state.empty(record.room_id, form)
             return None
-        if record.mode is RoomMode.UNCLAIMED or _is_of_another(state, self._rooms.names):
+        if record.mode is RoomMode.UNCLAIMED or is_of_another(state, self._rooms.names):
             return None
         joined = self._policy_user.is_joined(state)
         if not joined:
@@ -143,9 +143,3 @@ class UnfinishedWishes:
         notice.text(" is not checked yet. ").text(fault)
         notice.text(" I try again every hour. To stop: ").command(f"disable {record.room_id}")
         self._notices.tell(record.moderation_room, notice)
-
-
-def _is_of_another(state: RoomState, names: frozenset[str]) -> bool:
-    """Whether somebody set another policy server meanwhile, which is not replaced unasked."""
-    server = standing_server(state)
-    return server is not None and server.via not in names

@@ -1,7 +1,6 @@
 """Hints of other servers let a protected room be read, a bounded number of times."""
 
 import asyncio
-from functools import partial
 
 from policybot.bot.hints import Hints
 
@@ -68,15 +67,14 @@ async def test_a_hint_brings_what_sync_did_not(dedicated: Dedicated) -> None:
 
 async def test_hints_do_not_pile_up_while_the_homeserver_is_away(dedicated: Dedicated) -> None:
     room_id = await dedicated.enabled()
-    dedicated.homeserver.fault("GET", f"{room_id}/state/", Fault.bad_gateway(times=10_000))
-
-    def asked_since(before: int) -> bool:
-        return len(dedicated.homeserver.calls("GET", f"{room_id}/state/")) > before
-
-    for count in range(1, 4):
-        before = len(dedicated.homeserver.calls("GET", f"{room_id}/state/"))
+    path = f"{room_id}/state/"
+    dedicated.homeserver.fault("GET", path, Fault.bad_gateway(times=10_000))
+    for _ in range(3):
+        asked = len(dedicated.homeserver.calls("GET", path))
         dedicated.chat._updates.read_room(room_id)
-        await dedicated.homeserver.wait_for(partial(asked_since, before))
-        readings = [t for t in dedicated.chat._updates._tasks if room_id in t.get_name()]
-        assert len(readings) == 1, count
+        await dedicated.homeserver.wait_for(
+            lambda before=asked: len(dedicated.homeserver.calls("GET", path)) > before
+        )
+        tasks = dedicated.chat._updates._tasks
+        assert len([task for task in tasks if room_id in task.get_name()]) == 1
     dedicated.homeserver.mend()

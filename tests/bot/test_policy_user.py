@@ -273,6 +273,20 @@ async def test_a_user_who_cannot_leave_is_not_forgotten(idle_dedicated: Dedicate
     assert dedicated.chat.protected_rooms.record(room_id) is None
 
 
+async def test_another_policy_server_is_not_replaced_later(dedicated: Dedicated) -> None:
+    """Once the command is answered, what stands there then is not replaced unasked."""
+    room_id = dedicated.room(join_rule="public")
+    other = {"via": "other.example", "public_keys": {"ed25519": "A" * 43}}
+    await dedicated.homeserver.set_state(room_id, CAROL, POLICY, other)
+    dedicated.federation.faults = [AWAY]
+    reply = await dedicated.ask(f"!policy enable {room_id} --replace")
+    assert "“no server of the room answered”" in reply and "Nothing was changed." in reply
+    assert "I go on trying" not in reply
+    assert dedicated.chat.protected_rooms.record(room_id) is None
+    assert (await dedicated.ask(f"!policy enable {room_id} --replace")).startswith("✅")
+    assert protected(dedicated, room_id)
+
+
 # -- later, and after the end of the process ------------------------------------------------------
 
 

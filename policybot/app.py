@@ -15,8 +15,9 @@ from mautrix.util.async_db import Database
 
 from . import __version__
 from .account import Account, check_config, configured_key, policy_user, policy_users
-from .bot.chat import Chat, Pace, Shared
+from .bot.chat import Chat, Shared
 from .bot.client import MatrixClient, TokenRejected
+from .bot.pace import Pace
 from .bot.policy_user import Federation
 from .bot.reply import Reply
 from .bot.status import Condition

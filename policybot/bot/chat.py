@@ -13,27 +13,28 @@ from policybot.policy.rule_store import RuleStore
 from policybot.protocol.policy_event import PolicyServer
 
 from .client import MatrixClient
-from .commands import SLOW_S, Commands
+from .commands import Commands
 from .enable_checks import EnableChecks, MemberKeys, PublicEndpoint
 from .exemptions import Exemptions, ExemptionTable
 from .farewell import say_farewell
 from .former_names import AskFormerName
 from .handlers import StoredVerdicts, command_handlers
-from .hints import INTERVAL_S, Hints
+from .hints import Hints
 from .invitations import Invitations
 from .list_changes import ListChanges
 from .list_editor import ListEditor
 from .migrate_command import MigrateCommand
 from .moderation_rooms import ModerationRooms, ModerationRoomSettings, ModerationRoomTable
 from .notices import Notices
+from .pace import Pace
 from .policy_lists import PolicyLists
-from .policy_state import PolicyState, ReadBack
-from .policy_user import Federation, JoinTimes, PolicyUser
+from .policy_state import PolicyState
+from .policy_user import Federation, PolicyUser
 from .protected_rooms import ProtectedRooms
 from .rejoin import RejoinCommand
 from .report_text import Titles
 from .reports import CursorTable, RefusalLog, Reports, ReportTimes
-from .room_care import CareTimes, RoomCare
+from .room_care import RoomCare
 from .room_commands import RoomCommands
 from .room_protection import RoomProtection
 from .room_release import RoomRelease
@@ -91,20 +92,6 @@ class Shared:
     rooms: dict[str, ProtectedRoom]
     moderation_rooms: dict[str, ModerationRoom]
     rules: RuleStore
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Seconds until a command is shown to be seen, and until a part that failed begins again; how
-    a state event is read back, how often rooms are looked after, how joins are repeated, and
-    the least time between two readings of a room because of hints."""
-
-    slow: float = SLOW_S
-    restart: float = 10.0
-    read_back: ReadBack = ReadBack()
-    care: CareTimes = CareTimes()
-    joins: JoinTimes = JoinTimes()
-    hints: float = INTERVAL_S
 
 
 class Chat:
@@ -200,8 +187,14 @@ class Chat:
             prefix=prefix,
         )
         state = PolicyState(client, self.protected_rooms, pace.read_back)
+        checks = EnableChecks(client, endpoint, keys, self.protected_rooms.policy_user.server)
         unfinished = UnfinishedWishes(
-            state, self.protected_rooms, self.notices, bot_user_id=bot_user_id, times=pace.joins
+            state,
+            self.protected_rooms,
+            checks,
+            self.notices,
+            bot_user_id=bot_user_id,
+            times=pace.joins,
         )
         self._joins = unfinished.joins
         self.invitations = Invitations(
@@ -211,7 +204,7 @@ class Chat:
             state,
             self.protected_rooms,
             self.moderation_rooms,
-            EnableChecks(client, endpoint, keys, self.protected_rooms.policy_user.server),
+            checks,
             self._joins,
             bot_user_id=bot_user_id,
             clock=clock,
@@ -235,7 +228,9 @@ class Chat:
             command_handlers(
                 client,
                 room_commands,
-                RejoinCommand(client, self.protected_rooms, self._joins, bot_user_id=bot_user_id),
+                RejoinCommand(
+                    client, self.protected_rooms, checks, self._joins, bot_user_id=bot_user_id
+                ),
                 MigrateCommand(client, protection, self.protected_rooms, bot_user_id=bot_user_id),
                 self.protected_rooms,
                 self.moderation_rooms,

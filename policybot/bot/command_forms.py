@@ -58,14 +58,15 @@ _FORMS = (
     ),
     CommandForm(
         name="rejoin",
-        usage="rejoin [room…]",
+        usage="rejoin [room…] [--unchecked]",
         summary="let the policy user join rooms again from which it was removed",
         details=(
             "Only for a policy server with a name of its own. Without a room: all rooms of this "
-            "moderation room where its user is missing. I invite it where that is needed, if I "
-            "may."
+            "moderation room where its user is missing. I check first that I answer under my "
+            "public name. I invite it where that is needed, if I may. --unchecked as for `enable`."
         ),
         most=MAX_ROOMS,
+        flags=frozenset({"unchecked"}),
         changes=True,
     ),
     CommandForm(

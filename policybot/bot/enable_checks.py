@@ -70,10 +70,15 @@ class EnableChecks:
         if checks is Checks.MADE:
             return None
         if checks is Checks.ALL:
-            await self._check_endpoint()
+            await self.check_endpoint()
         return await self._check_keys(room_id)
 
-    async def _check_endpoint(self) -> None:
+    async def check_endpoint(self) -> None:
+        """Check that we answer under our public name.
+
+        Raises:
+            CommandError: we do not, or that cannot be asked from here.
+        """
         fault = await self._endpoint.probe()
         if fault is None:
             return

@@ -8,6 +8,7 @@ from policybot.policy.room import RoomMode
 
 from .client import HomeserverAway, MatrixClient, Refused
 from .command import Command
+from .enable_checks import EnableChecks
 from .errors import CommandError
 from .former_names import former_name
 from .joins import CONCURRENT, Joins
@@ -24,6 +25,7 @@ class RejoinCommand:
         self,
         client: MatrixClient,
         protected_rooms: ProtectedRooms,
+        checks: EnableChecks,
         joins: Joins,
         *,
         bot_user_id: str,
@@ -31,6 +33,7 @@ class RejoinCommand:
         self._client = client
         self._rooms = protected_rooms
         self._policy_user = protected_rooms.policy_user
+        self._checks = checks
         self._joins = joins
         self._bot_user_id = bot_user_id
 
@@ -43,7 +46,10 @@ class RejoinCommand:
             )
         room_ids = [await resolve_room(self._client, word) for word in command.words]
         records = [self._record(room_id, moderation_room) for room_id in dict.fromkeys(room_ids)]
-        replies = await self._rejoin_all(records or await self._missing(moderation_room))
+        records = records or await self._missing(moderation_room)
+        if records and "unchecked" not in command.flags:
+            await self._checks.check_endpoint()  # from the join on every server asks
+        replies = await self._rejoin_all(records)
         if not replies:
             reply = Reply.done().code(self._policy_user.user_id)
             return reply.text(" is in every room that is protected here.")

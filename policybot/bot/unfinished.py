@@ -8,7 +8,9 @@ from policybot.policy.room import RoomMode, may_send_state
 from policybot.protocol.policy_event import POLICY_EVENT
 
 from .client import HomeserverAway, Refused
+from .enable_checks import EnableChecks
 from .enable_plan import RoomState, forms_naming, is_of_another
+from .errors import CommandError
 from .joins import Joins
 from .notices import Notices
 from .policy_change import Standing, add_cure, state_of
@@ -30,6 +32,7 @@ class UnfinishedWishes:
         self,
         state: PolicyState,
         protected_rooms: ProtectedRooms,
+        checks: EnableChecks,
         notices: Notices,
         *,
         bot_user_id: str,
@@ -37,6 +40,7 @@ class UnfinishedWishes:
     ) -> None:
         self._state = state
         self._rooms = protected_rooms
+        self._checks = checks
         self._policy_user = protected_rooms.policy_user
         self._notices = notices
         self._bot_user_id = bot_user_id
@@ -91,15 +95,20 @@ class UnfinishedWishes:
         if record.mode is RoomMode.UNCLAIMED or is_of_another(state, self._rooms.names):
             return None
         joined = self._policy_user.is_joined(state)
-        if not joined:
-            if self._is_given_up(record, state):
-                return None
-            fault = await self._join(record, state)
+        if not joined and self._is_given_up(record, state):
+            return None
+        stands = self._rooms.standing(state) in (Standing.OURS, Standing.FORMER)
+        to_set = not record.settled and not stands
+        may_set = to_set and may_send_state(state, self._bot_user_id, POLICY_EVENT).allowed
+        if not joined or may_set:
+            fault = await self._unserved(record)
+            if fault is None and not joined:
+                fault = await self._join(record, state)
             if fault is not None:
                 return fault
-        if record.settled or self._rooms.standing(state) in (Standing.OURS, Standing.FORMER):
+        if not to_set:
             return None
-        if may_send_state(state, self._bot_user_id, POLICY_EVENT).allowed:
+        if may_set:
             await self._state.set(record.room_id)
         elif not joined:
             notice = Reply.done("My user ").code(self._policy_user.user_id or "")
@@ -107,6 +116,18 @@ class UnfinishedWishes:
             notice.text(" now. What is missing there: ")
             add_cure(notice, record, self._rooms.wanted(record.room_id))
             self._notices.tell(record.moderation_room, notice)
+        return None
+
+    async def _unserved(self, record: RoomRecord) -> MembershipFault | None:
+        """Why the room must not rely on us now. The wish may be days old, and what it was checked
+        for then may be gone."""
+        if self._policy_user.user_id is None:
+            return None
+        try:
+            await self._checks.check_endpoint()
+        except CommandError as error:
+            self._tell(record, error.text)
+            return MembershipFault(error.text, final=False)
         return None
 
     def _is_given_up(self, record: RoomRecord, state: RoomState) -> bool:

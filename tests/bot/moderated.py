@@ -10,8 +10,9 @@ from mautrix.util.async_db import Database
 
 from policybot.account import Account
 from policybot.app import App
-from policybot.bot.chat import Chat, Pace
+from policybot.bot.chat import Chat
 from policybot.bot.client import MatrixClient, open_api
+from policybot.bot.pace import Pace
 from policybot.bot.policy_state import ReadBack
 from policybot.bot.policy_user import Federation
 from policybot.bot.raw_event import Decrypt

@@ -1,6 +1,7 @@
 """Hints of other servers let a protected room be read, a bounded number of times."""
 
 import asyncio
+from functools import partial
 
 from policybot.bot.hints import Hints
 
@@ -73,7 +74,7 @@ async def test_hints_do_not_pile_up_while_the_homeserver_is_away(dedicated: Dedi
         asked = len(dedicated.homeserver.calls("GET", path))
         dedicated.chat._updates.read_room(room_id)
         await dedicated.homeserver.wait_for(
-            lambda before=asked: len(dedicated.homeserver.calls("GET", path)) > before
+            partial(lambda before: len(dedicated.homeserver.calls("GET", path)) > before, asked)
         )
         tasks = dedicated.chat._updates._tasks
         assert len([task for task in tasks if room_id in task.get_name()]) == 1

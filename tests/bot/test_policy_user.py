@@ -399,6 +399,42 @@ async def test_an_end_between_join_and_state_event(dedicated: Dedicated) -> None
     assert len(dedicated.federation.joins) == 1
 
 
+async def test_what_is_tried_again_is_checked_again(dedicated: Dedicated) -> None:
+    """The endpoint answered when the room was to be enabled. If it does not any more when the
+    user can join at last, the state event would close the room."""
+    dedicated.federation.gate = asyncio.Event()
+    dedicated.federation.faults = [AWAY]
+    room_id = dedicated.room(join_rule="public")
+    event_id = await dedicated.say(f"!policy enable {room_id}")
+    async with asyncio.timeout(10):
+        await dedicated.federation.asked.wait()
+    dedicated.front.answer = 404, "{}"
+    dedicated.federation.gate.set()
+    assert "I go on trying" in (await dedicated.reply_to(event_id))["body"]
+    notice = await dedicated.notice("⚠️ “Lobby” is not checked yet.")
+    assert "something else answers instead of this policy server" in notice
+    assert policy(dedicated, room_id) == {} and dedicated.membership(room_id) == "leave"
+    dedicated.front.answer = None
+    await dedicated.notice("✅ The policy server stands in “Lobby” now")
+    await dedicated.caught_up()
+    assert protected(dedicated, room_id) and len(dedicated.notices()) == 2
+
+
+async def test_after_an_end_before_the_state_event_the_endpoint_is_checked(
+    dedicated: Dedicated,
+) -> None:
+    room_id = dedicated.room()
+    dedicated.homeserver.fault("PUT", PUT_POLICY, Fault.hang())
+    await dedicated.say(f"!policy enable {room_id}")
+    await dedicated.homeserver.wait_for(lambda: dedicated.homeserver.calls("PUT", PUT_POLICY))
+    await dedicated.stop()
+    dedicated.clock.now += TOO_OLD_MS
+    dedicated.front.answer = 404, "{}"
+    await dedicated.start()
+    await dedicated.notice("⚠️ “Lobby” is not checked yet.", "something else answers")
+    assert policy(dedicated, room_id) == {}
+
+
 # -- leaving --------------------------------------------------------------------------------------
 
 

@@ -57,6 +57,17 @@ async def test_where_the_bot_is_not_any_more_nobody_is_sent(dedicated: Dedicated
     assert len(dedicated.federation.joins) == before
 
 
+async def test_nobody_rejoins_while_the_endpoint_does_not_answer(dedicated: Dedicated) -> None:
+    """Who kicked the policy user to open a room that was closed is not locked out again."""
+    room_id = await kicked(dedicated, join_rule="public")
+    dedicated.front.answer = 404, "{}"
+    reply = await dedicated.ask(f"!policy rejoin {room_id}")
+    assert reply.startswith("❌") and "something else answers" in reply
+    assert dedicated.membership(room_id) == "leave"
+    assert (await dedicated.ask(f"!policy rejoin {room_id} --unchecked")).startswith("✅")
+    assert dedicated.membership(room_id) == "join"
+
+
 async def test_several_rooms_can_be_named(dedicated: Dedicated) -> None:
     one, two = await kicked(dedicated, "One"), await kicked(dedicated, "Two")
     reply = await dedicated.ask(f"!policy rejoin {two} {one} {two}")

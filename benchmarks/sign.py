@@ -22,9 +22,9 @@ from postgres import postgres
 from traffic import VERSION, event, event_of, request
 
 from policybot.app import now_ms
-from policybot.endpoint.paths import SIGN
 from policybot.protocol.canonical_json import canonical_json
 from policybot.protocol.event_hash import signing_bytes
+from policybot.protocol.paths import SIGN
 from policybot.protocol.signing import POLICY_SERVER_KEY_ID
 from policybot.protocol.xmatrix import request_bytes
 

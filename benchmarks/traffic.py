@@ -6,9 +6,9 @@ Every event has a sender of its own, and the server that asks is the sender's.
 import json
 from dataclasses import dataclass
 
-from policybot.endpoint.paths import SIGN
 from policybot.protocol.canonical_json import JsonObject, canonical_json
 from policybot.protocol.event_hash import content_hash, signing_bytes
+from policybot.protocol.paths import SIGN
 from policybot.protocol.room_version import ROOM_VERSIONS
 from policybot.protocol.signing import SigningKey
 from policybot.protocol.xmatrix import authorization_header

@@ -13,9 +13,9 @@ import yaml
 from . import config_value
 from .bot.client import HomeserverAway, MatrixClient, Refused, open_api
 from .config import ConfigError, ListenConfig, parse_config
-from .endpoint.paths import POLICY_PATHS
 from .outside import dns_line, firewall_line, own_name_lines, proxy_lines
 from .protocol.identifier import server_of
+from .protocol.paths import POLICY_PATHS
 
 NEW = "new"
 LISTEN = ListenConfig("127.0.0.1", 8090)

@@ -2,8 +2,8 @@
 
 from .config import ListenConfig
 from .endpoint.listener import url_of
-from .endpoint.paths import POLICY_PATHS
 from .federation.probe import Cure
+from .protocol.paths import POLICY_PATHS
 from .protocol.server_name import without_port
 
 WHERE = "Where they stand: docs/deploy.md"

@@ -19,10 +19,10 @@ from .bot.encrypting_client import EncryptingClient
 from .bot.http import HomeserverAway
 from .bot.sync import parse_sync
 from .endpoint.gate import Gate
-from .endpoint.paths import POLICY_PATHS
 from .endpoint.web_app import ANY_PATH, handler_of
 from .hosted import Host, WebApp
 from .protocol.identifier import server_of
+from .protocol.paths import POLICY_PATHS
 from .store.database import adjust
 from .store.migrations import upgrade_table
 

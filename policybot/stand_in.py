@@ -7,13 +7,15 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from .config import ListenConfig
-from .endpoint.document import INSTANCE_HEADER, JSON
+from .endpoint.document import (
+    JSON,
+)
 from .endpoint.errors import BadJson, MatrixError, Unauthorized, UnrecognizedPath
 from .endpoint.exchange import MAX_BODY_BYTES, Headers, Request, Response
 from .endpoint.federation_routes import FederationRoutes
-from .endpoint.paths import SIGN, UNSTABLE_SIGN, UNSTABLE_WELL_KNOWN, WELL_KNOWN
 from .listening import listener_for
 from .protocol.canonical_json import canonical_json
+from .protocol.paths import INSTANCE_HEADER, SIGN, UNSTABLE_SIGN, UNSTABLE_WELL_KNOWN, WELL_KNOWN
 from .protocol.signing import VerifyKey
 
 

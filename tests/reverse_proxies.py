@@ -14,8 +14,8 @@ import yaml
 from policybot.demo.child_process import ChildProcess
 from policybot.demo.ports import LOOPBACK
 from policybot.endpoint.exchange import Endpoint, Request, Response
-from policybot.endpoint.paths import SIGN
 from policybot.federation.client import HttpClient, RequestFailed
+from policybot.protocol.paths import SIGN
 
 from .federation.servers import DEADLINE_S, Addresses
 from .test_docs import blocks, section

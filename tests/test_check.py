@@ -8,7 +8,9 @@ import pytest
 
 from policybot.config import ListenConfig, TlsConfig
 from policybot.demo.ports import free_ports
-from policybot.endpoint.paths import (
+from policybot.federation.probe import Cure
+from policybot.outside import cure_lines, proxy_lines
+from policybot.protocol.paths import (
     FEDERATION_VERSION,
     SERVER_KEYS,
     SIGN,
@@ -16,8 +18,6 @@ from policybot.endpoint.paths import (
     UNSTABLE_WELL_KNOWN,
     WELL_KNOWN,
 )
-from policybot.federation.probe import Cure
-from policybot.outside import cure_lines, proxy_lines
 from policybot.store.database import open_database
 from policybot.store.settings import Setting, Settings
 

@@ -13,10 +13,10 @@ from policybot.demo.child_process import ChildProcess, child_environment
 from policybot.demo.ports import LOOPBACK, free_ports
 from policybot.endpoint.http_server import HttpServer
 from policybot.endpoint.listener import Listener
-from policybot.endpoint.paths import POLICY_PATHS, SIGN, UNSTABLE_SIGN
 from policybot.federation.client import HttpClient
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.probe import probe_routes
+from policybot.protocol.paths import POLICY_PATHS, SIGN, UNSTABLE_SIGN
 
 from .endpoint.scene import ALICE, INSTANCE, Scene, authorization, event_of
 from .federation.authority import Authority

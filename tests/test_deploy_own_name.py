@@ -12,10 +12,10 @@ from policybot.demo.child_process import ChildProcess, child_environment
 from policybot.demo.ports import LOOPBACK, free_ports
 from policybot.endpoint.http_server import HttpServer
 from policybot.endpoint.listener import Listener
-from policybot.endpoint.paths import SIGN, UNSTABLE_SIGN
 from policybot.federation.client import HttpClient, Response
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.own_name_probe import OwnName, OwnNameProbe
+from policybot.protocol.paths import SIGN, UNSTABLE_SIGN
 
 from .endpoint.federated import (
     DEVICES,

@@ -10,9 +10,9 @@ import yaml
 
 from policybot.bot.command_forms import COMMAND_FORMS
 from policybot.config import _KEYS, _MODERATION_ROOM_KEYS, ListenConfig, parse_config
-from policybot.endpoint.paths import HEALTH, POLICY_PATHS
 from policybot.outside import own_name_lines, proxy_lines
 from policybot.policy.evaluator import _ALWAYS_SIGNED_STATE
+from policybot.protocol.paths import HEALTH, POLICY_PATHS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -17,8 +17,8 @@ from policybot.bot.client import MatrixClient, open_api
 from policybot.bot.sync import SyncBatch
 from policybot.demo.ports import LOOPBACK, free_ports
 from policybot.endpoint.gate import Gate
-from policybot.endpoint.paths import HEALTH
 from policybot.hosted import MOST_WAITING, Host, WebApp
+from policybot.protocol.paths import HEALTH
 from policybot.store.database import close_database, open_database
 
 from .command import BOT

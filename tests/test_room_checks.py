@@ -6,11 +6,11 @@ from aiohttp import web
 
 from policybot.demo.ports import free_ports
 from policybot.federation.client import HttpClient
-from policybot.federation.direct_keys import KEY_PATH
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.key_ring import KeyRing
 from policybot.federation.notary import Notary
 from policybot.federation.own_name_probe import OwnName
+from policybot.protocol.paths import SERVER_KEYS
 from policybot.protocol.signing import SigningKey
 from policybot.room_checks import NotaryKeys, OwnNameEndpoint, ask_former_name
 
@@ -41,7 +41,7 @@ async def test_keys_that_the_servers_themselves_deliver_are_enough(tmp_path: Pat
 
         fault = await keys.check_delivery((OWN_NAME, name))
         assert fault is not None and "answered 502" in fault
-        server.answers[KEY_PATH] = document(name, ("ed25519:a", KEY), until=NOW)
+        server.answers[SERVER_KEYS] = document(name, ("ed25519:a", KEY), until=NOW)
         assert await keys.check_delivery((OWN_NAME, name)) is None
 
         fake.lie = None

@@ -19,7 +19,7 @@ import pytest
 from policybot import standalone
 from policybot.bot.client import MatrixClient, open_api
 from policybot.config import HomeserverConfig
-from policybot.endpoint.paths import HEALTH, SIGN
+from policybot.protocol.paths import HEALTH, SIGN
 from policybot.standalone import _EntryFormatter
 from policybot.store import transaction
 from policybot.store.database import close_database, open_database

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..endpoint.paths import POLICY_PATHS
+from ..protocol.paths import POLICY_PATHS
 from .certificates import Certificates, write_certificates
 from .homeserver import Homeserver
 from .proxy import ReverseProxy, Route

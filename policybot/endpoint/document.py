@@ -4,11 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 from policybot.protocol.canonical_json import canonical_json
+from policybot.protocol.paths import INSTANCE_HEADER
 
 from .exchange import Headers, Request, Response
-
-INSTANCE_HEADER = "Policybot-Instance"
-"""Carries the random ID of this installation, by which `enable` knows its own endpoint."""
 
 JSON = ("Content-Type", "application/json")
 

@@ -12,9 +12,10 @@ from urllib.parse import parse_qsl, unquote
 
 from policybot.policy.room import ProtectedRoom
 from policybot.protocol.canonical_json import canonical_json
+from policybot.protocol.paths import INSTANCE_HEADER
 
 from .caller import RequestKeys
-from .document import INSTANCE_HEADER, JSON, Methods
+from .document import JSON, Methods
 from .errors import InvalidParam, MissingParam, NoResident, UserUnknown
 from .exchange import MAX_BODY_BYTES, Headers, Request, Response
 from .federation_caller import FederationCaller

@@ -9,19 +9,24 @@ from http import HTTPStatus
 from urllib.parse import unquote
 
 from policybot.protocol.canonical_json import canonical_json, checked_canonical_json
-
-from .answer import Answer
-from .document import INSTANCE_HEADER, JSON, Methods, document
-from .errors import MatrixError, UnrecognizedMethod, UnrecognizedPath
-from .exchange import MAX_BODY_BYTES, Headers, Request, Response
-from .federation_routes import FederationRoutes
-from .paths import (
+from policybot.protocol.paths import (
     HEALTH,
+    INSTANCE_HEADER,
     SIGN,
     UNSTABLE_SIGN,
     UNSTABLE_WELL_KNOWN,
     WELL_KNOWN,
 )
+
+from .answer import Answer
+from .document import (
+    JSON,
+    Methods,
+    document,
+)
+from .errors import MatrixError, UnrecognizedMethod, UnrecognizedPath
+from .exchange import MAX_BODY_BYTES, Headers, Request, Response
+from .federation_routes import FederationRoutes
 from .sign import SignUseCase
 
 VERDICT_HEADER = "Policybot-Verdict"

@@ -14,12 +14,22 @@ from typing import Protocol
 
 from policybot import __version__
 from policybot.protocol.canonical_json import JsonObject, canonical_json
+from policybot.protocol.paths import (
+    FEDERATION_VERSION,
+    INSTANCE_HEADER,
+    SERVER_KEYS,
+    SERVER_WELL_KNOWN,
+    SUPPORT_WELL_KNOWN,
+)
 from policybot.protocol.server_name import parse_server_name, without_port
 
-from .document import INSTANCE_HEADER, JSON, Methods, document
+from .document import (
+    JSON,
+    Methods,
+    document,
+)
 from .errors import UnrecognizedPath
 from .exchange import Headers, Request, Response
-from .paths import FEDERATION_VERSION, SERVER_KEYS, SERVER_WELL_KNOWN, SUPPORT_WELL_KNOWN
 from .support import support_document
 
 

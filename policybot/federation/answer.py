@@ -6,19 +6,8 @@ The reader is the operator who has to mend the reverse proxy.
 import re
 from dataclasses import dataclass
 
+from ..protocol.paths import INSTANCE_HEADER
 from .client import Response
-
-INSTANCE_HEADER = "Policybot-Instance"
-SIGN_PATH = "/_matrix/policy/v1/sign"
-UNSTABLE_SIGN_PATH = "/_matrix/policy/unstable/org.matrix.msc4284/sign"
-SIGN_PREFIX = "/_matrix/policy/"
-WELL_KNOWN_PATHS = (
-    "/.well-known/matrix/policy_server",
-    "/.well-known/matrix/org.matrix.msc4284.policy_server",
-)
-KEY_SERVER_PATH = "/_matrix/key/v2/server"
-VERSION_PATH = "/_matrix/federation/v1/version"
-SERVER_WELL_KNOWN_PATH = "/.well-known/matrix/server"
 
 # 520 to 526 are what Cloudflare answers in place of a server that it cannot reach.
 _GATEWAY_FAULTS = frozenset({502, 503, 504, *range(520, 527)})

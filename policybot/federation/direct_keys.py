@@ -8,13 +8,12 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..protocol.paths import SERVER_KEYS
 from ..protocol.server_keys import InvalidServerKeys
 from .client import RequestFailed
 from .notary import MAX_DOCUMENT_BYTES, FetchedKeys, checked_keys
 from .reach import Reach
 from .resolve import Target
-
-KEY_PATH = "/_matrix/key/v2/server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class DirectKeys:
 
     async def _fetch_at(self, target: Target, server_name: str) -> FetchedKeys:
         response = await self._reach.request(
-            target, "GET", KEY_PATH, timeout_s=self._times.place, limit=MAX_DOCUMENT_BYTES
+            target, "GET", SERVER_KEYS, timeout_s=self._times.place, limit=MAX_DOCUMENT_BYTES
         )
         if response.status != 200:
             raise RequestFailed(f"{target.url} answered {response.status}")

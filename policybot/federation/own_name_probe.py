@@ -12,21 +12,20 @@ from urllib.parse import quote
 
 import aiohttp
 
+from ..protocol.paths import (
+    FEDERATION_VERSION,
+    INSTANCE_HEADER,
+    POLICY_WELL_KNOWNS,
+    SERVER_KEYS,
+    SERVER_WELL_KNOWN,
+    SIGN,
+    UNSTABLE_SIGN,
+)
 from ..protocol.server_keys import InvalidServerKeys, parse_server_keys
 from ..protocol.server_name import InvalidServerName, parse_server_name
 from ..protocol.signing import VerifyKey
 from .address_guard import AddressGuard, AddressRefused, Network
-from .answer import (
-    INSTANCE_HEADER,
-    KEY_SERVER_PATH,
-    SERVER_WELL_KNOWN_PATH,
-    SIGN_PATH,
-    UNSTABLE_SIGN_PATH,
-    VERSION_PATH,
-    WELL_KNOWN_PATHS,
-    Fault,
-    fault_in,
-)
+from .answer import Fault, fault_in
 from .client import HttpClient, RequestFailed, Response
 from .dns_lookup import DnsLookup
 from .probe import Cure, RouteResult, header_fault
@@ -129,12 +128,12 @@ class OwnNameProbe:
             unstable_key,
         ) = await asyncio.gather(
             *(self._sign(each) for each in places),
-            self._route(place, UNSTABLE_SIGN_PATH, 401),
+            self._route(place, UNSTABLE_SIGN, 401),
             self._keys(place),
-            self._route(place, VERSION_PATH, 200),
+            self._route(place, FEDERATION_VERSION, 200),
             self._route(place, ENCODED_PATH + quote(own.name, safe=""), 401),
-            self._route(web_site, SERVER_WELL_KNOWN_PATH, 200),
-            *(self._route(web_site, path, 200) for path in WELL_KNOWN_PATHS),
+            self._route(web_site, SERVER_WELL_KNOWN, 200),
+            *(self._route(web_site, path, 200) for path in POLICY_WELL_KNOWNS),
         )
         found = list(signs)
         if place.target is not None and not (parsed.port or parsed.is_ip_literal):
@@ -151,7 +150,7 @@ class OwnNameProbe:
         return found
 
     async def _sign(self, place: Place) -> RouteResult:
-        found = await self._route(place, SIGN_PATH, 401)
+        found = await self._route(place, SIGN, 401)
         if found.text:
             return found
         try:
@@ -171,9 +170,9 @@ class OwnNameProbe:
         return self._result(address, fault)
 
     async def _keys(self, place: Place) -> RouteResult:
-        address = place.url + KEY_SERVER_PATH
+        address = place.url + SERVER_KEYS
         try:
-            response = await place.ask(KEY_SERVER_PATH, self._client, timeout_s=self._answer_s)
+            response = await place.ask(SERVER_KEYS, self._client, timeout_s=self._answer_s)
         except RequestFailed as error:
             return RouteResult(address, place.unreachable(error), cure=_cure_for(error))
         return self._result(address, self._key_fault(response))
@@ -186,7 +185,7 @@ class OwnNameProbe:
                 f" does not send {own.everything} to policybot.",
                 line=True,
             )
-        fault = fault_in(response, own.instance_id, KEY_SERVER_PATH, own.everything, 200)
+        fault = fault_in(response, own.instance_id, SERVER_KEYS, own.everything, 200)
         if fault is not None:
             return fault
         try:

@@ -8,18 +8,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from ..protocol.server_name import InvalidServerName
-from .answer import (
+from ..protocol.paths import (
     INSTANCE_HEADER,
-    KEY_SERVER_PATH,
-    SIGN_PATH,
-    SIGN_PREFIX,
-    UNSTABLE_SIGN_PATH,
-    WELL_KNOWN_PATHS,
-    Fault,
-    fault_in,
-    said,
+    POLICY,
+    POLICY_WELL_KNOWNS,
+    SERVER_KEYS,
+    SIGN,
+    UNSTABLE_SIGN,
 )
+from ..protocol.server_name import InvalidServerName
+from .answer import Fault, fault_in, said
 from .client import HttpClient, RequestFailed, RequestTimedOut, Response
 from .dns_lookup import DnsLookup
 from .notary import ANY_KEY_ID, Notary, Wanted
@@ -94,12 +92,12 @@ async def probe_endpoint(
         place = (await places_of(name, client, public_url, dns))[0]
     except InvalidServerName:
         return ProbeResult(ProbeOutcome.UNREACHABLE, f"{name!r} is not a server name.", "")
-    address = place.url + SIGN_PATH
+    address = place.url + SIGN
     try:
-        response = await place.ask(SIGN_PATH, client)
+        response = await place.ask(SIGN, client)
     except RequestFailed as error:
         return ProbeResult(ProbeOutcome.UNREACHABLE, place.unreachable(error), address)
-    fault = fault_in(response, instance_id, SIGN_PATH, SIGN_PREFIX, 401)
+    fault = fault_in(response, instance_id, SIGN, POLICY, 401)
     if fault is None:
         return ProbeResult(ProbeOutcome.OK, "", address)
     return ProbeResult(ProbeOutcome.NOT_OURS, f"{address}: {fault.text}", address)
@@ -119,22 +117,22 @@ async def probe_routes(
     except InvalidServerName:
         yield RouteResult("", f"{name!r} is not a server name.")
         return
-    address = place.url + SIGN_PATH
+    address = place.url + SIGN
     try:
-        response = await place.ask(SIGN_PATH, client)
+        response = await place.ask(SIGN, client)
     except RequestFailed as error:
         yield RouteResult(address, place.unreachable(error))
         return
-    fault = fault_in(response, instance_id, SIGN_PATH, SIGN_PREFIX, 401)
+    fault = fault_in(response, instance_id, SIGN, POLICY, 401)
     if fault is None:
         try:
             fault = await header_fault(place, client)
         except RequestFailed as error:
             fault = Fault(f"{error}.")
-    yield _result(address, fault, SIGN_PREFIX)
-    yield await _route(place, UNSTABLE_SIGN_PATH, SIGN_PREFIX, instance_id, client)
+    yield _result(address, fault, POLICY)
+    yield await _route(place, UNSTABLE_SIGN, POLICY, instance_id, client)
     yield await _key_server(place, client)
-    for path in WELL_KNOWN_PATHS:
+    for path in POLICY_WELL_KNOWNS:
         found = await _route(web_site, path, path, instance_id, client)
         yield replace(found, needed=place.on_web_site)
 
@@ -142,7 +140,7 @@ async def probe_routes(
 async def _route(
     place: Place, path: str, prefix: str, instance_id: str, client: HttpClient
 ) -> RouteResult:
-    expected = 200 if path in WELL_KNOWN_PATHS else 401
+    expected = 200 if path in POLICY_WELL_KNOWNS else 401
     try:
         fault = fault_in(await place.ask(path, client), instance_id, path, prefix, expected)
     except RequestFailed as error:
@@ -158,7 +156,7 @@ async def header_fault(
     With it, even of nobody's making, the empty event is looked at and is what is wrong.
     """
     header = f'X-Matrix origin="{place.name}",key="ed25519:probe",sig="probe"'
-    if (await place.ask(SIGN_PATH, client, header, timeout_s)).status != 401:
+    if (await place.ask(SIGN, client, header, timeout_s)).status != 401:
         return None
     return Fault(
         "the header Authorization does not arrive: the reverse proxy must hand it on as it came."
@@ -167,9 +165,9 @@ async def header_fault(
 
 async def _key_server(place: Place, client: HttpClient) -> RouteResult:
     """Whether it is still the homeserver that answers where its keys are asked for."""
-    address = place.url + KEY_SERVER_PATH
+    address = place.url + SERVER_KEYS
     try:
-        response = await place.ask(KEY_SERVER_PATH, client)
+        response = await place.ask(SERVER_KEYS, client)
     except RequestFailed as error:
         text = f"{error}."
     else:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from ..protocol.paths import SIGN, UNSTABLE_SIGN
 from ..protocol.server_name import parse_server_name
-from .answer import SIGN_PATH, UNSTABLE_SIGN_PATH
 from .client import HttpClient, RequestFailed, Response
 from .dns_lookup import DnsLookup
 from .resolve import Target, resolve
@@ -31,7 +31,7 @@ class Place:
         headers = {} if self.target is None else {"Host": self.target.host_header}
         if authorization is not None:
             headers["Authorization"] = authorization
-        signs = path in (SIGN_PATH, UNSTABLE_SIGN_PATH)
+        signs = path in (SIGN, UNSTABLE_SIGN)
         return await client.request(
             "POST" if signs else "GET",
             self.url + path,

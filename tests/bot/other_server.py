@@ -6,9 +6,9 @@ from typing import Any
 
 import aiohttp
 
-from policybot.endpoint.paths import SIGN
 from policybot.protocol.canonical_json import JsonObject
 from policybot.protocol.event_hash import content_hash, event_id, signing_bytes
+from policybot.protocol.paths import SIGN
 from policybot.protocol.room_version import room_version
 from policybot.protocol.signing import SigningKey, sign_json
 from policybot.protocol.xmatrix import authorization_header

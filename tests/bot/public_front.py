@@ -5,7 +5,7 @@ from typing import Self
 import aiohttp
 from aiohttp import web
 
-from policybot.endpoint.paths import POLICY_PATHS
+from policybot.protocol.paths import POLICY_PATHS
 
 
 class PublicFront:

@@ -9,13 +9,13 @@ from typing import Any
 from aiohttp import ClientResponse, ClientSession
 from yarl import URL
 
-from policybot.endpoint.paths import SIGN, UNSTABLE_SIGN
 from policybot.endpoint.routes import PolicyRoutes
 from policybot.endpoint.sign import FailureAnswer, SignUseCase, Waits
 from policybot.policy.room import ModerationRoom, ProtectedRoom, RoomMode
 from policybot.policy.rule_store import RuleStore
 from policybot.protocol.canonical_json import JsonObject
 from policybot.protocol.event_hash import content_hash, reference_hash, signing_bytes
+from policybot.protocol.paths import SIGN, UNSTABLE_SIGN
 from policybot.protocol.room_version import ROOM_VERSIONS, RoomVersion
 from policybot.protocol.signing import SigningKey
 from policybot.protocol.xmatrix import authorization_header

@@ -13,8 +13,8 @@ from policybot.endpoint.exchange import MAX_BODY_BYTES
 from policybot.endpoint.federation_routes import MAX_INVITE_BYTES, MAX_TRANSACTION_BYTES
 from policybot.endpoint.http_server import HttpServer
 from policybot.endpoint.listener import Server
-from policybot.endpoint.paths import SIGN
 from policybot.endpoint.web_app import WebServer
+from policybot.protocol.paths import SIGN
 
 from .conftest import Serve
 from .federated import SEND, FederatedScene, invitation, state_event, transaction

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from policybot.endpoint.paths import SIGN
 from policybot.endpoint.sign import Waits
+from policybot.protocol.paths import SIGN
 from policybot.protocol.pdu import room_id_of
 from policybot.protocol.xmatrix import request_bytes
 

@@ -6,7 +6,8 @@ import pytest
 
 from policybot.endpoint.federation_routes import DISPLAY_NAME
 from policybot.endpoint.http_server import HttpServer
-from policybot.endpoint.paths import (
+from policybot.endpoint.web_app import WebServer
+from policybot.protocol.paths import (
     FEDERATION_VERSION,
     SERVER_KEYS,
     SERVER_WELL_KNOWN,
@@ -14,7 +15,6 @@ from policybot.endpoint.paths import (
     SUPPORT_WELL_KNOWN,
     WELL_KNOWN,
 )
-from policybot.endpoint.web_app import WebServer
 
 from ..protocol.events import NAME
 from .conftest import Serve

@@ -16,8 +16,8 @@ from policybot.endpoint.exchange import Endpoint
 from policybot.endpoint.handshake import Handshakes
 from policybot.endpoint.http_server import HttpServer
 from policybot.endpoint.listener import Listener, Server
-from policybot.endpoint.paths import HEALTH, SIGN
 from policybot.endpoint.web_app import WebServer
+from policybot.protocol.paths import HEALTH, SIGN
 
 from ..federation.authority import Authority
 from ..federation.conftest import authority

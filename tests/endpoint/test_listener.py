@@ -12,8 +12,8 @@ from aiohttp import ClientSession
 from policybot.endpoint.exchange import Endpoint
 from policybot.endpoint.http_server import HttpServer
 from policybot.endpoint.listener import Listener, Server, server_for, url_of
-from policybot.endpoint.paths import HEALTH, SIGN
 from policybot.endpoint.web_app import WebServer
+from policybot.protocol.paths import HEALTH, SIGN
 
 from ..protocol.events import KEY_ID, NAME
 from .scene import (

@@ -10,15 +10,9 @@ import pytest
 
 from policybot.endpoint.exchange import MAX_BODY_BYTES
 from policybot.endpoint.http_server import HttpServer
-from policybot.endpoint.paths import (
-    HEALTH,
-    SIGN,
-    UNSTABLE_SIGN,
-    UNSTABLE_WELL_KNOWN,
-    WELL_KNOWN,
-)
 from policybot.endpoint.web_app import WebServer
 from policybot.policy.verdict import reference_code
+from policybot.protocol.paths import HEALTH, SIGN, UNSTABLE_SIGN, UNSTABLE_WELL_KNOWN, WELL_KNOWN
 
 from ..protocol.events import KEY_ID, NAME
 from .conftest import Open

@@ -6,13 +6,13 @@ import pytest
 
 from policybot import __version__
 from policybot.endpoint.http_server import HttpServer
-from policybot.endpoint.paths import (
+from policybot.endpoint.web_app import WebServer
+from policybot.protocol.paths import (
     FEDERATION_VERSION,
     SERVER_KEYS,
     SERVER_WELL_KNOWN,
     SUPPORT_WELL_KNOWN,
 )
-from policybot.endpoint.web_app import WebServer
 from policybot.protocol.server_keys import parse_server_keys
 
 from ..protocol.events import NAME

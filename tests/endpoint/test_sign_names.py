@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from policybot.endpoint.paths import SIGN, UNSTABLE_SIGN, UNSTABLE_WELL_KNOWN, WELL_KNOWN
 from policybot.policy.room import RoomMode
 from policybot.protocol.canonical_json import JsonObject
+from policybot.protocol.paths import SIGN, UNSTABLE_SIGN, UNSTABLE_WELL_KNOWN, WELL_KNOWN
 from policybot.protocol.policy_event import PolicyServer
 from policybot.protocol.xmatrix import request_bytes
 

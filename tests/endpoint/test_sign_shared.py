@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 
 from policybot.endpoint.exchange import Request
-from policybot.endpoint.paths import SIGN
 from policybot.endpoint.sign import Waits
 from policybot.policy.room import RoomMode
 from policybot.protocol.canonical_json import JsonObject
+from policybot.protocol.paths import SIGN
 from policybot.protocol.redaction import redact
 
 from ..protocol.events import NAME

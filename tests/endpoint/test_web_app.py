@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from policybot.endpoint.paths import SIGN
 from policybot.endpoint.web_app import WebServer
+from policybot.protocol.paths import SIGN
 
 from .scene import DEADLINE_S, Scene
 

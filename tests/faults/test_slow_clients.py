@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from policybot.endpoint.paths import SIGN
+from policybot.protocol.paths import SIGN
 from tests.bot.moderated import DEADLINE_S
 from tests.store.samples import eventually
 

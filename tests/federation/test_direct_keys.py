@@ -7,9 +7,13 @@ from aiohttp import web
 
 from policybot.federation.address_guard import AddressGuard
 from policybot.federation.client import RequestFailed, RequestTimedOut, ResponseTooLarge
-from policybot.federation.direct_keys import KEY_PATH, DirectKeys, DirectTimes
+from policybot.federation.direct_keys import (
+    DirectKeys,
+    DirectTimes,
+)
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.reach import Reach
+from policybot.protocol.paths import SERVER_KEYS
 from policybot.protocol.signing import SigningKey
 
 from .authority import Authority
@@ -45,7 +49,7 @@ def ports(direct_and_ports: tuple[DirectKeys, Ports]) -> Ports:
 @pytest.fixture
 def server() -> KeyServer:
     server = KeyServer()
-    server.answers[KEY_PATH] = GOOD
+    server.answers[SERVER_KEYS] = GOOD
     return server
 
 
@@ -63,7 +67,7 @@ async def test_the_usual_port_of_a_name(
         fetched = await direct.fetch(NAME)
     assert fetched.document == GOOD
     assert fetched.keys.verify_keys == {"ed25519:a": KEY.verify_key}
-    assert server.asked == [(NAME, NAME, KEY_PATH)]
+    assert server.asked == [(NAME, NAME, SERVER_KEYS)]
 
 
 async def test_a_delegated_name_with_its_certificate_and_host_header(
@@ -81,7 +85,7 @@ async def test_a_delegated_name_with_its_certificate_and_host_header(
         ports[HOST, 4443] = server.port
         for _ in range(2):
             assert (await direct.fetch(NAME)).document == GOOD
-    assert server.asked == [(HOST, f"{HOST}:4443", KEY_PATH)] * 2
+    assert server.asked == [(HOST, f"{HOST}:4443", SERVER_KEYS)] * 2
     assert delegating.asked == [(NAME, NAME, WELL_KNOWN_PATH)]
 
 
@@ -96,7 +100,7 @@ async def test_service_records_lead_to_a_host_that_shows_the_certificate_of_the_
 ) -> None:
     dns_server.hosts(HOST, "away.example", "other.example")
     other = KeyServer()
-    other.answers[KEY_PATH] = document("other.example", ("ed25519:a", KEY))
+    other.answers[SERVER_KEYS] = document("other.example", ("ed25519:a", KEY))
     async with server.serving(authority, NAME), other.serving(authority, "other.example"):
         dns_server.records[f"{service}.{NAME}", "SRV"] = [
             "1 0 1 away.example.",
@@ -104,7 +108,7 @@ async def test_service_records_lead_to_a_host_that_shows_the_certificate_of_the_
             f"3 0 {server.port} {HOST}.",
         ]
         assert (await direct.fetch(NAME)).document == GOOD
-    assert server.asked == [(NAME, NAME, KEY_PATH)]
+    assert server.asked == [(NAME, NAME, SERVER_KEYS)]
     assert other.asked == []
 
 
@@ -113,10 +117,10 @@ async def test_an_address_in_the_name(
 ) -> None:
     async with server.serving(authority, "127.0.0.1"):
         name = f"127.0.0.1:{server.port}"
-        server.answers[KEY_PATH] = document(name, ("ed25519:a", KEY))
+        server.answers[SERVER_KEYS] = document(name, ("ed25519:a", KEY))
         assert (await direct.fetch(name)).keys.server_name == name
         # There is no name in the handshake: the certificate is for the address.
-        assert server.asked == [(None, name, KEY_PATH)]
+        assert server.asked == [(None, name, SERVER_KEYS)]
     async with server.serving(authority, "127.0.0.2"):
         with pytest.raises(RequestFailed, match="TLS certificate"):
             await direct.fetch(f"127.0.0.1:{server.port}")
@@ -176,7 +180,7 @@ async def test_answers_that_are_not_good(
 ) -> None:
     async with server.serving(authority, NAME):
         dns_server.hosts(NAME)
-        server.answers[KEY_PATH] = answer
+        server.answers[SERVER_KEYS] = answer
         with pytest.raises(RequestFailed) as error:
             await direct.fetch(f"{NAME}:{server.port}")
     assert isinstance(error.value, ResponseTooLarge) == (answer is huge)
@@ -201,7 +205,7 @@ async def test_all_of_it_has_a_time(
             await asyncio.sleep(0.001)
 
     for answer in (hang, slow):
-        server.answers[KEY_PATH] = answer
+        server.answers[SERVER_KEYS] = answer
         async with server.serving(authority, NAME):
             dns_server.records[f"_matrix._tcp.{NAME}", "SRV"] = [
                 f"{number} 0 {server.port} {NAME}." for number in range(3)
@@ -256,7 +260,7 @@ async def test_whether_any_server_delivers(
     dns_server.hosts("b.example")
     async with server.serving(authority, "b.example"):
         name = f"b.example:{server.port}"
-        server.answers[KEY_PATH] = document(name, ("ed25519:a", KEY))
+        server.answers[SERVER_KEYS] = document(name, ("ed25519:a", KEY))
         assert not await direct.delivers_any([])
         assert not await direct.delivers_any(["nowhere.example:1"])
         assert await direct.delivers_any(["nowhere.example:1", name])
@@ -270,7 +274,7 @@ async def test_as_the_application_has_it(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     async with server.serving(authority, "127.0.0.1"):
         name = f"127.0.0.1:{server.port}"
-        server.answers[KEY_PATH] = document(name, ("ed25519:a", KEY))
+        server.answers[SERVER_KEYS] = document(name, ("ed25519:a", KEY))
         for networks, good in (([], False), ([LOOPBACK], True)):
             reach = Reach.guarded(networks, Clock())
             assert await DirectKeys(reach).delivers_any([name]) is good

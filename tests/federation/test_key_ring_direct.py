@@ -8,11 +8,14 @@ import pytest
 from aiohttp import web
 
 from policybot.federation import key_fetch
-from policybot.federation.direct_keys import KEY_PATH, DirectKeys
+from policybot.federation.direct_keys import (
+    DirectKeys,
+)
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.key_ring import KeyRing
 from policybot.federation.notary import Notary
 from policybot.protocol.canonical_json import JsonObject
+from policybot.protocol.paths import SERVER_KEYS
 from policybot.protocol.signing import SigningKey
 
 from .authority import Authority
@@ -43,7 +46,7 @@ async def server(authority: Authority, dns_server: DnsServer) -> AsyncIterator[K
     """A server that publishes its keys."""
     dns_server.hosts("a.example")
     async with KeyServer().serving(authority, "a.example") as server:
-        server.answers[KEY_PATH] = published(name_of(server))
+        server.answers[SERVER_KEYS] = published(name_of(server))
         yield server
 
 
@@ -105,7 +108,7 @@ async def test_a_notary_that_fails_or_lies_makes_the_server_be_asked_at_once(
         assert await fetched(ring, clock, name)
         # It is there for who comes next, and nothing is remembered against the server.
         assert await fetched(ring, clock, name)
-    assert [path for _, _, path in server.asked] == [KEY_PATH]
+    assert [path for _, _, path in server.asked] == [SERVER_KEYS]
     assert len(fake.questions) <= 2
 
 
@@ -120,7 +123,7 @@ async def test_a_notary_that_hangs_does_not_use_up_the_time(
         asking_notary.append(fake.asking)
         return web.json_response(published(name))
 
-    server.answers[KEY_PATH] = answer
+    server.answers[SERVER_KEYS] = answer
     async with running_ring(notary, direct, after_s=0.05) as (ring, clock):
         assert await fetched(ring, clock, name)
         assert asking_notary == [1]
@@ -148,7 +151,7 @@ async def test_a_slow_notary_still_delivers_when_the_server_does_not(
     name = name_of(server)
     fake.servers[name] = published(name)
     gate = fake.gates[name] = asyncio.Event()
-    server.answers[KEY_PATH] = hang
+    server.answers[SERVER_KEYS] = hang
     async with running_ring(notary, direct, after_s=0) as (ring, clock):
         waiting = asyncio.create_task(fetched(ring, clock, name))
         await until(lambda: bool(server.asked))
@@ -162,7 +165,7 @@ async def test_what_neither_delivers_is_left_alone_for_a_while(
     notary: Notary, fake: FakeNotary, direct: DirectKeys, server: KeyServer, bad: str
 ) -> None:
     name = "nowhere.example" if bad == "no such name" else name_of(server)
-    server.answers[KEY_PATH] = (
+    server.answers[SERVER_KEYS] = (
         published(name, until=NOW - 1) if bad == "expired" else published("b.example")
     )
     async with running_ring(notary, direct) as (ring, clock):
@@ -173,7 +176,7 @@ async def test_what_neither_delivers_is_left_alone_for_a_while(
             assert not await fetched(ring, clock, name)
             assert (len(fake.questions), len(server.asked)) == (questions, asked)
             clock.now += 1
-        server.answers[KEY_PATH] = published(name_of(server), until=clock.now + DAY)
+        server.answers[SERVER_KEYS] = published(name_of(server), until=clock.now + DAY)
         assert await fetched(ring, clock, name_of(server))
 
 
@@ -185,7 +188,7 @@ async def test_a_refresh_is_had_directly_too(
     async with running_ring(notary, direct) as (ring, clock):
         assert await fetched(ring, clock, name)
         clock.now += DAY // 2
-        server.answers[KEY_PATH] = published(name, until=clock.now + DAY)
+        server.answers[SERVER_KEYS] = published(name, until=clock.now + DAY)
         ring.lookup(name, "ed25519:a", clock.now)
         await until(lambda: not ring._fetching)
         clock.now += DAY // 2 + 1
@@ -225,7 +228,7 @@ async def test_the_stop_ends_what_is_under_way(
 ) -> None:
     name = name_of(server)
     fake.gates[name] = asyncio.Event()
-    server.answers[KEY_PATH] = hang
+    server.answers[SERVER_KEYS] = hang
     async with running_ring(notary, direct, after_s=0) as (ring, clock):
         waiting = asyncio.create_task(fetched(ring, clock, name))
         await until(lambda: bool(server.asked) and fake.asking == 1)

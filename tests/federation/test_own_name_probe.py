@@ -7,22 +7,21 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from policybot.endpoint import paths
 from policybot.endpoint.exchange import Request
 from policybot.endpoint.federation_routes import FederationRoutes
 from policybot.federation.address_guard import AddressGuard
-from policybot.federation.answer import (
-    KEY_SERVER_PATH,
-    SERVER_WELL_KNOWN_PATH,
-    SIGN_PATH,
-    UNSTABLE_SIGN_PATH,
-    VERSION_PATH,
-    WELL_KNOWN_PATHS,
-)
 from policybot.federation.client import HttpClient
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.own_name_probe import ENCODED_PATH, OwnName, OwnNameProbe
 from policybot.federation.probe import Cure, RouteResult
+from policybot.protocol.paths import (
+    FEDERATION_VERSION,
+    POLICY_WELL_KNOWNS,
+    SERVER_KEYS,
+    SERVER_WELL_KNOWN,
+    SIGN,
+    UNSTABLE_SIGN,
+)
 from policybot.protocol.signing import SigningKey
 
 from .authority import Authority
@@ -33,7 +32,7 @@ from .servers import Addresses, serving
 Probe = Callable[..., OwnNameProbe]
 
 ODD_PATH = ENCODED_PATH + NAME
-ASKED = (SIGN_PATH, UNSTABLE_SIGN_PATH, KEY_SERVER_PATH, VERSION_PATH, ODD_PATH)
+ASKED = (SIGN, UNSTABLE_SIGN, SERVER_KEYS, FEDERATION_VERSION, ODD_PATH)
 HTTPS = f"https://{NAME}:443"
 WEB_SITE = f"https://{NAME}"
 
@@ -59,11 +58,6 @@ async def closed(addresses: Addresses) -> AsyncIterator[None]:
     yield
 
 
-def test_the_paths_are_those_of_the_endpoint() -> None:
-    assert (KEY_SERVER_PATH, VERSION_PATH) == (paths.SERVER_KEYS, paths.FEDERATION_VERSION)
-    assert SERVER_WELL_KNOWN_PATH == paths.SERVER_WELL_KNOWN
-
-
 async def test_all_is_served_by_us(
     probe: Probe, authority: Authority, addresses: Addresses
 ) -> None:
@@ -71,9 +65,9 @@ async def test_all_is_served_by_us(
         addresses.ports[NAME, 443] = port
         found = await probe().routes()
         assert found == [
-            RouteResult(WEB_SITE + SERVER_WELL_KNOWN_PATH, ""),
+            RouteResult(WEB_SITE + SERVER_WELL_KNOWN, ""),
             *(RouteResult(HTTPS + path, "") for path in ASKED),
-            *(RouteResult(WEB_SITE + path, "") for path in WELL_KNOWN_PATHS),
+            *(RouteResult(WEB_SITE + path, "") for path in POLICY_WELL_KNOWNS),
         ]
         assert await probe(key=None).faults() == []
 
@@ -129,8 +123,8 @@ async def test_a_network_that_may_be_asked(authority: Authority, dns: DnsLookup)
         own = OwnName(f"{name}:{port}", INSTANCE, None)
         found = await OwnNameProbe(own, client, dns, clock).routes()
     assert [route.address.partition(str(port))[2] for route in found][:2] == [
-        SIGN_PATH,
-        UNSTABLE_SIGN_PATH,
+        SIGN,
+        UNSTABLE_SIGN,
     ]
     # It answers for the name without the port.
     assert [bool(route.text) for route in found] == [False, False, True, False, False]
@@ -195,28 +189,33 @@ async def signs(request: web.Request) -> web.Response:
 
 
 async def publishes_keys(_: web.Request) -> web.Response:
-    methods = federation_routes().methods(KEY_SERVER_PATH)
+    methods = federation_routes().methods(SERVER_KEYS)
     assert methods is not None
-    response = await methods["GET"](Request("GET", KEY_SERVER_PATH, (), b""))
+    response = await methods["GET"](Request("GET", SERVER_KEYS, (), b""))
     return web.Response(body=response.body, headers=OURS)
 
 
 @pytest.mark.parametrize(
     ("path", "handler", "words", "cure"),
     [
-        (SIGN_PATH, answering(404, UNRECOGNIZED), "the homeserver itself answers", Cure.PROXY),
-        (SIGN_PATH, from_us(401), "the header Authorization does not arrive", None),
-        (UNSTABLE_SIGN_PATH, answering(502), "cannot reach policybot", Cure.PROXY),
-        (KEY_SERVER_PATH, answering(200, "{}"), "another server answers where the", Cure.PROXY),
-        (KEY_SERVER_PATH, answering(404, UNRECOGNIZED), "does not send everything", Cure.PROXY),
-        (KEY_SERVER_PATH, from_us(404), "was reached, but the path was not", Cure.PROXY),
-        (KEY_SERVER_PATH, from_us(200), "are not good: The server keys belong to", None),
-        (VERSION_PATH, answering(200), "something other than policybot", Cure.PROXY),
-        (VERSION_PATH, answering(200, Policybot_Instance="you"), "another installation", None),
+        (SIGN, answering(404, UNRECOGNIZED), "the homeserver itself answers", Cure.PROXY),
+        (SIGN, from_us(401), "the header Authorization does not arrive", None),
+        (UNSTABLE_SIGN, answering(502), "cannot reach policybot", Cure.PROXY),
+        (SERVER_KEYS, answering(200, "{}"), "another server answers where the", Cure.PROXY),
+        (SERVER_KEYS, answering(404, UNRECOGNIZED), "does not send everything", Cure.PROXY),
+        (SERVER_KEYS, from_us(404), "was reached, but the path was not", Cure.PROXY),
+        (SERVER_KEYS, from_us(200), "are not good: The server keys belong to", None),
+        (FEDERATION_VERSION, answering(200), "something other than policybot", Cure.PROXY),
+        (
+            FEDERATION_VERSION,
+            answering(200, Policybot_Instance="you"),
+            "another installation",
+            None,
+        ),
         (ODD_PATH, answering(400, "<html>"), "other than policybot answers (400", Cure.PROXY),
         (ODD_PATH, from_us(404), f"hand over {ODD_PATH} unchanged", Cure.PROXY),
-        (WELL_KNOWN_PATHS[0], answering(301, Location="/"), "redirects (301)", Cure.PROXY),
-        (SERVER_WELL_KNOWN_PATH, answering(200), None, None),
+        (POLICY_WELL_KNOWNS[0], answering(301, Location="/"), "redirects (301)", Cure.PROXY),
+        (SERVER_WELL_KNOWN, answering(200), None, None),
     ],
 )
 async def test_who_answers_instead(
@@ -228,12 +227,12 @@ async def test_who_answers_instead(
     cure: Cure | None,
 ) -> None:
     handlers: dict[str, Handler] = {
-        SIGN_PATH: signs,
-        UNSTABLE_SIGN_PATH: signs,
-        KEY_SERVER_PATH: publishes_keys,
-        VERSION_PATH: from_us(200),
+        SIGN: signs,
+        UNSTABLE_SIGN: signs,
+        SERVER_KEYS: publishes_keys,
+        FEDERATION_VERSION: from_us(200),
         ODD_PATH: from_us(401),
-        **dict.fromkeys(WELL_KNOWN_PATHS, from_us(200)),
+        **dict.fromkeys(POLICY_WELL_KNOWNS, from_us(200)),
         path: handler,
     }
 
@@ -261,15 +260,15 @@ async def test_a_document_that_leads_elsewhere(
         return web.json_response({"m.server": f"{NAME}:4443"})
 
     app, other = web.Application(), web.Application()
-    app.router.add_get(SERVER_WELL_KNOWN_PATH, delegate)
+    app.router.add_get(SERVER_WELL_KNOWN, delegate)
     async with (
         serving(app, authority.server_context(NAME)) as port,
         serving(other, authority.server_context(NAME)) as other_port,
     ):
         addresses.ports |= {(NAME, 443): port, (NAME, 4443): other_port}
         found = await probe().faults()
-    assert found[0].text.startswith(f"{WEB_SITE}{SERVER_WELL_KNOWN_PATH}: something other than")
-    assert found[1].text.startswith(f"https://{NAME}:4443{SIGN_PATH}: something other than")
+    assert found[0].text.startswith(f"{WEB_SITE}{SERVER_WELL_KNOWN}: something other than")
+    assert found[1].text.startswith(f"https://{NAME}:4443{SIGN}: something other than")
 
     async with (
         serving(app, authority.server_context(NAME)) as port,

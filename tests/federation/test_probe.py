@@ -4,17 +4,7 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from policybot.endpoint import paths
-from policybot.endpoint.document import INSTANCE_HEADER as SENT_HEADER
 from policybot.federation import probe
-from policybot.federation.answer import (
-    INSTANCE_HEADER,
-    KEY_SERVER_PATH,
-    SIGN_PATH,
-    SIGN_PREFIX,
-    UNSTABLE_SIGN_PATH,
-    WELL_KNOWN_PATHS,
-)
 from policybot.federation.client import HttpClient
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.notary import Notary
@@ -26,6 +16,14 @@ from policybot.federation.probe import (
     probe_endpoint,
     probe_routes,
 )
+from policybot.protocol.paths import (
+    POLICY_WELL_KNOWNS,
+    SERVER_KEYS,
+    SIGN,
+    UNSTABLE_SIGN,
+    UNSTABLE_WELL_KNOWN,
+    WELL_KNOWN,
+)
 from policybot.protocol.signing import SigningKey
 
 from .authority import Authority
@@ -35,12 +33,6 @@ from .servers import Addresses, serving
 NAME = "policy.example.org"
 OURS = {"Policybot-Instance": "me"}
 UNRECOGNIZED = '{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request"}'
-
-
-def test_the_paths_are_those_of_the_endpoint() -> None:
-    assert INSTANCE_HEADER == SENT_HEADER
-    assert (SIGN_PATH, UNSTABLE_SIGN_PATH) == (paths.SIGN, paths.UNSTABLE_SIGN)
-    assert (SIGN_PREFIX, *WELL_KNOWN_PATHS) == paths.POLICY_PATHS
 
 
 async def probed(
@@ -131,10 +123,10 @@ async def homeserver_keys(_: web.Request) -> web.Response:
 
 
 WELL: dict[str, Handler] = {
-    SIGN_PATH: signs,
-    UNSTABLE_SIGN_PATH: signs,
-    KEY_SERVER_PATH: homeserver_keys,
-    **dict.fromkeys(WELL_KNOWN_PATHS, tells_key),
+    SIGN: signs,
+    UNSTABLE_SIGN: signs,
+    SERVER_KEYS: homeserver_keys,
+    **dict.fromkeys(POLICY_WELL_KNOWNS, tells_key),
 }
 
 
@@ -154,11 +146,11 @@ async def test_each_path_is_asked(client: HttpClient) -> None:
     assert [result.text for result in await routes_of(client, WELL)] == [""] * 5
 
 
-@pytest.mark.parametrize("path", [SIGN_PATH, UNSTABLE_SIGN_PATH, *WELL_KNOWN_PATHS])
+@pytest.mark.parametrize("path", [SIGN, UNSTABLE_SIGN, *POLICY_WELL_KNOWNS])
 async def test_a_missing_line_is_named(client: HttpClient, path: str) -> None:
     handlers = {each: handler for each, handler in WELL.items() if each != path}
     (fault,) = [result for result in await routes_of(client, handlers) if result.text]
-    assert fault.prefix == (path if path in WELL_KNOWN_PATHS else "/_matrix/policy/")
+    assert fault.prefix == (path if path in POLICY_WELL_KNOWNS else "/_matrix/policy/")
     assert "the homeserver itself answers (404 M_UNRECOGNIZED)" in fault.text
     assert f"does not send {fault.prefix} to policybot" in fault.text
     assert fault.text.startswith(fault.address)
@@ -177,27 +169,32 @@ def answering(status: int, text: str = "", **headers: str) -> Handler:
     ("path", "handler", "words", "line"),
     [
         # A proxy that asks for a password, or takes the header away, leaves only our 401.
-        (SIGN_PATH, answering(401, Policybot_Instance="me"), "Authorization does not", False),
-        (UNSTABLE_SIGN_PATH, answering(404, Policybot_Instance="me"), "unchanged", True),
-        (UNSTABLE_SIGN_PATH, answering(502, "<html>"), "cannot reach policybot", True),
-        (WELL_KNOWN_PATHS[0], answering(301, Location="/x"), "redirects (301)", True),
-        (WELL_KNOWN_PATHS[1], answering(200, Policybot_Instance="you"), "another instal", False),
-        (WELL_KNOWN_PATHS[1], answering(200, '{"public_key":""}'), "another policy server", False),
+        (SIGN, answering(401, Policybot_Instance="me"), "Authorization does not", False),
+        (UNSTABLE_SIGN, answering(404, Policybot_Instance="me"), "unchanged", True),
+        (UNSTABLE_SIGN, answering(502, "<html>"), "cannot reach policybot", True),
+        (WELL_KNOWN, answering(301, Location="/x"), "redirects (301)", True),
+        (UNSTABLE_WELL_KNOWN, answering(200, Policybot_Instance="you"), "another instal", False),
         (
-            WELL_KNOWN_PATHS[1],
+            UNSTABLE_WELL_KNOWN,
+            answering(200, '{"public_key":""}'),
+            "another policy server",
+            False,
+        ),
+        (
+            UNSTABLE_WELL_KNOWN,
             answering(200, "<html>", Content_Type="text/html", Server="nginx/1.22.1"),
             "something other than policybot answers (200, a web page, from nginx/1.22.1)",
             True,
         ),
         (
-            WELL_KNOWN_PATHS[0],
+            WELL_KNOWN,
             answering(404, '{"errcode":"M_\\u001b[1m"}', Server="\x9b31mx"),
             "something other than policybot answers (404)",
             True,
         ),
-        (KEY_SERVER_PATH, answering(404, Policybot_Instance="me"), "in place of the home", False),
-        (KEY_SERVER_PATH, answering(404, UNRECOGNIZED), "(404 M_UNRECOGNIZED, from", False),
-        (KEY_SERVER_PATH, answering(200, '{"server_name":"x"}'), "are not found (200", False),
+        (SERVER_KEYS, answering(404, Policybot_Instance="me"), "in place of the home", False),
+        (SERVER_KEYS, answering(404, UNRECOGNIZED), "(404 M_UNRECOGNIZED, from", False),
+        (SERVER_KEYS, answering(200, '{"server_name":"x"}'), "are not found (200", False),
     ],
 )
 async def test_who_answers_instead(

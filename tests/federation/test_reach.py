@@ -7,12 +7,15 @@ import pytest
 
 from policybot.federation.address_guard import AddressGuard
 from policybot.federation.client import HttpClient, RequestFailed, RequestTimedOut
-from policybot.federation.direct_keys import KEY_PATH, DirectKeys
+from policybot.federation.direct_keys import (
+    DirectKeys,
+)
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.reach import Reach
 from policybot.federation.resolve import Target
 from policybot.federation.signed_client import SignedClient
 from policybot.federation.well_known import WellKnown
+from policybot.protocol.paths import SERVER_KEYS
 from policybot.protocol.signing import SigningKey
 
 from .authority import Authority
@@ -29,7 +32,7 @@ async def test_where_a_server_is_is_asked_once_for_all(
 ) -> None:
     dns_server.hosts(NAME)
     server = KeyServer()
-    server.answers[KEY_PATH] = document(NAME, ("ed25519:a", KEY))
+    server.answers[SERVER_KEYS] = document(NAME, ("ed25519:a", KEY))
     async with (
         server.serving(authority, NAME),
         reaching(authority, dns) as (reach, ports),
@@ -39,7 +42,7 @@ async def test_where_a_server_is_is_asked_once_for_all(
         await DirectKeys(reach).fetch(NAME)
         client = SignedClient("policy.example", "ed25519:own", SigningKey.generate(), reach)
         assert (await client.get(NAME, "/x")).status == 404
-    assert [path for _, _, path in server.asked] == [WELL_KNOWN_PATH, KEY_PATH, "/x"]
+    assert [path for _, _, path in server.asked] == [WELL_KNOWN_PATH, SERVER_KEYS, "/x"]
 
 
 async def test_a_place_that_takes_no_connection_leaves_time_for_the_next(

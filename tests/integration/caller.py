@@ -16,8 +16,8 @@ from aiohttp import (
     TraceConfig,
 )
 
-from policybot.endpoint.paths import SIGN
 from policybot.protocol.canonical_json import JsonObject
+from policybot.protocol.paths import SIGN
 
 from .identity import Identity
 

@@ -16,8 +16,8 @@ from policybot.demo.child_process import ChildProcess, child_environment
 from policybot.demo.network import Network
 from policybot.demo.ports import LOOPBACK, free_ports
 from policybot.demo.user import Account
-from policybot.endpoint.paths import HEALTH
 from policybot.protocol.canonical_json import JsonObject
+from policybot.protocol.paths import HEALTH
 from scripts.build_plugin import build
 
 PLUGIN = "org.policybot"

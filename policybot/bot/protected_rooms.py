@@ -104,10 +104,6 @@ class ProtectedRooms:
         """The rooms that name us though no moderation room enabled them."""
         return [r for r in self._records.values() if not r.moderation_room]
 
-    def unsettled(self) -> list[RoomRecord]:
-        """The rooms whose state was not yet read to be as wished."""
-        return [r for r in self._records.values() if not r.settled]
-
     def is_as_wished(self, state: RoomState) -> bool:
         """Whether by its state a room names us and our key, and the policy user is joined."""
         return self.standing(state) is Standing.OURS and self.policy_user.is_joined(state)

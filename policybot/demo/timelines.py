@@ -7,7 +7,6 @@ class Timelines:
     """The events of all rooms in the order in which the homeserver showed them."""
 
     def __init__(self) -> None:
-        self.invites: set[str] = set()
         self._rooms: dict[str, list[JsonObject]] = {}
         self._known: set[str] = set()
 
@@ -16,13 +15,11 @@ class Timelines:
         rooms = answer.get("rooms", {})
         for kind in ("join", "leave"):
             for room_id, room in rooms.get(kind, {}).items():
-                self.invites.discard(room_id)
                 for event in room.get("timeline", {}).get("events", ()):
                     # A room that is joined again comes with what is known already.
                     if event["event_id"] not in self._known:
                         self._known.add(event["event_id"])
                         self._rooms.setdefault(room_id, []).append(event)
-        self.invites.update(rooms.get("invite", {}))
 
     def events(self, room_id: str, after: str | None = None) -> list[JsonObject]:
         """The events of a room so far, oldest first.

@@ -249,17 +249,6 @@ class User:
             room_id, lambda event: event["event_id"] == event_id, deadline=deadline
         )
 
-    async def wait_for_invite(self, room_id: str, *, deadline: float = WAIT) -> None:
-        """Return once this user was invited to the room; raises ``NotSeen``."""
-        try:
-            async with asyncio.timeout(deadline):
-                while room_id not in self.seen.invites:
-                    await self.sync()
-        except TimeoutError:
-            raise NotSeen(
-                f"{self.user_id} was not invited to {room_id} within {deadline:g} s"
-            ) from None
-
     async def sync(self, long_poll: float = _LONG_POLL) -> None:
         """One /sync: returns as soon as something is new, at the latest after ``long_poll`` s.
 

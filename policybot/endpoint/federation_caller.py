@@ -5,13 +5,12 @@ Specification: Server-Server API, "Request Authentication".
 
 from collections.abc import Callable
 from typing import NamedTuple
-from urllib.parse import quote, unquote
 
 from policybot.protocol.canonical_json import ParsedJson
 
 from .caller import CallerCheck, RequestKeys
 from .deadline import Deadline
-from .errors import TooLarge, Unauthorized
+from .errors import TooLarge
 from .exchange import MAX_BODY_BYTES, Request
 from .json_body import json_object
 
@@ -47,23 +46,8 @@ class FederationCaller:
         # First, so that what a body holds, which takes more memory than its text, need not wait.
         await self._check.require_key(headers, deadline)
         body = _NO_BODY if request.method == "GET" and not request.body else _read(request.body)
-        try:
-            await self._check.authenticate(request, headers, body, deadline)
-        except Unauthorized:
-            # Inside maubot's web server the target comes decoded, and so not as it was signed.
-            usual = _usual_form(request.target)
-            if usual == request.target:
-                raise
-            request = request._replace(target=usual)
-            await self._check.authenticate(request, headers, body, deadline)
+        await self._check.authenticate(request, headers, body, deadline)
         return Authentic(headers[0].origin, body, deadline)
-
-
-def _usual_form(target: str) -> str:
-    """The target as Synapse encodes it: all but unreserved characters."""
-    path, mark, query = target.partition("?")
-    path = "/".join(quote(unquote(part), safe="") for part in path.split("/"))
-    return path + mark + quote(unquote(query), safe="=&")
 
 
 def _read(body: bytes) -> ParsedJson:

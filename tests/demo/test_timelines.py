@@ -24,12 +24,3 @@ def test_events_stay_in_order_and_come_once() -> None:
     assert seen.events("!a", after="$5") == []
     assert seen.events("!c") == []
     assert seen.has("$5") and not seen.has("$6")
-
-
-def test_an_invitation_lasts_until_the_room_is_joined_or_left() -> None:
-    seen = Timelines()
-    seen.take({"rooms": {"invite": {"!a": {}, "!b": {}}}})
-    seen.take(_sync("join", "!a"))
-    assert seen.invites == {"!b"}
-    seen.take(_sync("leave", "!b"))
-    assert seen.invites == set()

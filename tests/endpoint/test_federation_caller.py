@@ -69,19 +69,6 @@ async def test_only_servers_may_ask(
     assert scene.keys.fetched == []
 
 
-@pytest.mark.parametrize("path", [DEVICES, PROFILE, PROFILE + "&field=displayname"])
-async def test_a_path_that_was_decoded_on_its_way(scene: FederatedScene, path: str) -> None:
-    """As inside maubot's web server; the server has signed what it sent."""
-
-    def as_sent(origin: str, method: str, _: str, content: Any) -> str:
-        return signed_request(origin, method, path, content)
-
-    decoded = path.replace("%40", "@").replace("%3A", ":")
-    assert (await scene.call("GET", decoded, signed=as_sent)).status == 200
-    other = decoded.replace("policy", "other")
-    assert (await scene.call("GET", other, signed=as_sent)).status == 401
-
-
 async def test_an_unknown_key_is_fetched_before_the_body_is_read(scene: FederatedScene) -> None:
     reply = await scene.call("PUT", SEND, {}, body=b"{", origin="new.example")
     assert (reply.status, reply.json["errcode"]) == (401, "M_UNAUTHORIZED")

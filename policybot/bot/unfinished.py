@@ -19,6 +19,8 @@ from .policy_user import JoinTimes, MembershipFault
 from .protected_rooms import ProtectedRooms
 from .reply import Reply
 
+_ENDPOINT, _MEMBERSHIP = "the endpoint", "the membership"
+
 log = logging.getLogger("policybot.rooms")
 
 
@@ -44,7 +46,8 @@ class UnfinishedWishes:
         self._policy_user = protected_rooms.policy_user
         self._notices = notices
         self._bot_user_id = bot_user_id
-        self._told: dict[str, str] = {}
+        # By room and what it is about: of which enabling.
+        self._told: dict[tuple[str, str], int] = {}
         self.joins = Joins(self._carry_on, times)
 
     async def settle(self) -> None:
@@ -106,6 +109,8 @@ class UnfinishedWishes:
                 fault = await self._join(record, state)
             if fault is not None:
                 return fault
+            for about in (_ENDPOINT, _MEMBERSHIP):
+                self._told.pop((record.room_id, about), None)
         if not to_set:
             return None
         if may_set:
@@ -126,7 +131,7 @@ class UnfinishedWishes:
         try:
             await self._checks.check_endpoint()
         except CommandError as error:
-            self._tell(record, error.text)
+            self._tell(record, _ENDPOINT, error.text)
             return MembershipFault(error.text, final=False)
         return None
 
@@ -144,22 +149,22 @@ class UnfinishedWishes:
         room_id = record.room_id
         fault = await self._policy_user.ensure_joined(room_id, state)
         if fault is None:
-            self._told.pop(room_id, None)
             if not record.settled:
                 # So that it is known as a change if somebody removes it at once.
                 now = await self._rooms.read(room_id)
                 await self._rooms.keep(replace(record, state=tuple(now.values())))
         elif fault.final:
-            self._tell(record, fault.text)
+            self._tell(record, _MEMBERSHIP, fault.text)
         elif record.settled:
             await self._rooms.keep(replace(record, settled=False))  # until it worked
         return fault
 
-    def _tell(self, record: RoomRecord, fault: str) -> None:
-        """Tell once that somebody has to do something."""
-        if self._told.get(record.room_id) == fault:
+    def _tell(self, record: RoomRecord, about: str, fault: str) -> None:
+        """Tell once that somebody has to do something, whatever words it comes in: some of them
+        are of other servers."""
+        if self._told.get((record.room_id, about)) == record.enabled_ts:
             return
-        self._told[record.room_id] = fault
+        self._told[record.room_id, about] = record.enabled_ts
         notice = Reply.problem().name(self._rooms.name(record.room_id))
         notice.text(" is not checked yet. ").text(fault)
         notice.text(" I try again every hour. To stop: ").command(f"disable {record.room_id}")

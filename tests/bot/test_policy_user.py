@@ -343,6 +343,21 @@ async def test_what_turns_out_to_be_refused_is_told_once(idle_dedicated: Dedicat
     assert len(dedicated.notices()) == 2
 
 
+async def test_a_refusal_in_ever_new_words_is_told_once(idle_dedicated: Dedicated) -> None:
+    """They are words of other servers, which anybody may have in the room."""
+    dedicated = idle_dedicated
+    dedicated.quicken()
+    await dedicated.start()
+    words = [MembershipFault(f"evil.example refuses: {number}", True) for number in range(10)]
+    dedicated.federation.faults = [AWAY, *words]
+    room_id = dedicated.room(join_rule="public")
+    await dedicated.ask(f"!policy enable {room_id}")
+    await dedicated.notice("⚠️ “Lobby” is not checked yet.", "evil.example refuses: 0")
+    await dedicated.notice("✅ The policy server stands in “Lobby” now")
+    await dedicated.caught_up()
+    assert len(dedicated.notices()) == 2
+
+
 async def test_an_accepted_join_counts_when_the_room_shows_it(dedicated: Dedicated) -> None:
     dedicated.federation.hides = True
     room_id = dedicated.room(join_rule="public")

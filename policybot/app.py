@@ -112,9 +112,10 @@ class App:
         ours = PolicyServer(name, self._public_key)
         former = await OwnNames(self._database).former(ours)
         users = policy_users((name, *sorted(former)), self._account)
+        user_id = users.get(name)
         member = await federation_member(
             users,
-            policy_user(self._config, self._account),
+            user_id,
             self._settings,
             server.federation_key,
             self._reach,
@@ -130,7 +131,8 @@ class App:
             name=name,
             former=former,
             signing_key=signing_key,
-            own_users=frozenset((self._account.user_id, *users.values())),
+            # Not those of former names, which others may have got meanwhile.
+            own_users=frozenset((self._account.user_id, *filter(None, (user_id,)))),
             rooms=self._shared.rooms,
             moderation_rooms=self._shared.moderation_rooms,
             rules=self._shared.rules,

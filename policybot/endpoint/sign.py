@@ -79,7 +79,7 @@ class SignUseCase:
     """Judges events and signs them in the name of the policy server.
 
     ``name`` is its name, and ``former`` are names that it had: who asks for one is answered under
-    it. ``own_users`` are the bot and the policy server's users, whose events are always signed.
+    it. ``own_users`` are the bot and the policy user, whose events are always signed.
     ``rooms``, ``moderation_rooms`` and ``rules`` are read only; the bot swaps their values whole.
     ``clock`` gives milliseconds since 1970.
     """

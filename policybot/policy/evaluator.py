@@ -49,7 +49,7 @@ def evaluate(
     rules: RuleStore,
 ) -> Verdict:
     """Decide about an event. Without a moderation room no rules and no exemptions of it count.
-    ``own_users`` are the bot and the policy server's users."""
+    ``own_users`` are the bot and the policy user."""
     if room.mode is RoomMode.DISABLED:
         return _DISABLED
     if room.mode is RoomMode.UNCLAIMED:

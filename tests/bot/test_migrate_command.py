@@ -109,6 +109,16 @@ async def test_under_a_former_name_a_room_is_judged_as_before(banning: Moderated
     assert policy(banning, room_id) == FORMER
 
 
+async def test_whoever_gets_a_name_that_we_gave_up_is_judged_like_all(bot: Moderated) -> None:
+    """Of the user that joined for us under it only memberships are asked, always signed."""
+    bot.other = OtherServer(OLD, NAME, epoch_ms=bot.homeserver.epoch_ms)
+    bot.homeserver.key_documents[OLD] = bot.other.key_document()
+    await bot.ask(f"!policy watch {bot.policy_list(a=ban(f'@policy:{OLD}'))}")
+    room_id = await bot.enabled()
+    await renamed(bot)
+    assert (await bot.sign(room_id, f"@policy:{OLD}")).status == 400
+
+
 async def test_a_room_that_nobody_knows_is_adopted_under_a_former_name(bot: Moderated) -> None:
     room_id = bot.room()
     await renamed(bot)

@@ -7,7 +7,6 @@ from .bot.enable_plan import standing_server
 from .bot.policy_change import Standing, standing
 from .bot.policy_user import MEMBER, JoinTimes, PolicyUser
 from .policy.records import RoomRecord
-from .policy.room import RoomMode
 from .protocol.canonical_json import JsonObject
 from .protocol.policy_event import POLICY_EVENT, UNSTABLE_POLICY_EVENT, PolicyServer
 from .store.rooms import RoomTable

@@ -87,6 +87,8 @@ async def enable(cast: Cast) -> str:
         if not isinstance(via, str):
             raise StepFailed(f"hs2 holds {event['content']}")
         tell(f"(hs2 holds m.room.policy via {via}.)")
+        if via != cast.moderator.server:
+            tell(f"({await _policy_user(cast, via)} joined by federation.)")
     return via
 
 
@@ -227,6 +229,15 @@ async def _accepted(cast: Cast, command: str) -> str:
     if not reply.startswith(ACCEPTED):
         raise StepFailed(f"{command}: the bot answered {_one_line(reply)}")
     return reply
+
+
+async def _policy_user(cast: Cast, name: str) -> str:
+    """The user of the policy server's own name that hs2 sees in the lounge."""
+    answer = await cast.visitor.request("GET", "rooms", cast.lounge, "joined_members")
+    for user_id in answer["joined"]:
+        if user_id.endswith(f":{name}"):
+            return str(user_id)
+    raise StepFailed(f"hs2 sees nobody of {name} in the room")
 
 
 async def _signer(homeserver: Homeserver, event_id: str) -> str | None:

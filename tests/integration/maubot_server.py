@@ -222,20 +222,17 @@ async def serving(
 
 
 class Instance:
-    """The plugin's instance: its configuration, and where its endpoint is. ``name`` is the policy
-    server's, None = that of hs1."""
+    """The plugin's instance: its configuration, and where its endpoint is. The policy server has
+    the name of hs1, until it is renamed."""
 
-    def __init__(
-        self, server: MaubotServer, network: Network, cast: Cast, name: str | None = None
-    ) -> None:
+    def __init__(self, server: MaubotServer, network: Network, cast: Cast) -> None:
         self.url = server.own_url
         self._server = server
         self._network = network
         self._cast = cast
-        common = bot_config(network, cast.bot.account, [cast.moderation_room], name)
-        del common["standalone"]
         self.config: dict[str, Any] = {
-            **common,
+            "moderation_rooms": [cast.moderation_room],
+            "policy_server": {"name": network.hs1.name},
             "reports": _REPORTS,
             "listen": {"host": LOOPBACK, "port": server.own_port},
         }
@@ -245,7 +242,15 @@ class Instance:
         await self._server.add_client(self._cast.bot.account, **client)
         await self._server.add_instance(self._cast.bot.account, self.config)
         await self._server.until_healthy(self.url)
-        self._network.route_policy_to(self.url, self.config["policy_server"]["name"])
+        self._network.route_policy_to(self.url)
+
+    async def rename(self, name: str) -> None:
+        """Give the policy server another name, which leads to it, in maubot's editor."""
+        self._network.route_policy_to(self.url, name)
+        config = bot_config(self._network, self._cast.bot.account, [], name)
+        await self.configure(
+            policy_server=config["policy_server"], federation=config["federation"]
+        )
 
     async def configure(self, **sections: Any) -> None:
         """Change the configuration in maubot's editor."""

@@ -18,6 +18,8 @@ from .federation_server import FederationServer
 from .maubot_server import INSTANCE, PLUGIN, Instance, MaubotServer, serving
 from .orders import obeyed, told
 from .recording_proxy import RecordingProxy
+from .test_dedicated_name import neighbour_of
+from .test_migrate import conversation
 from .test_restart import REFUSED, SIGNED, Quarrel, changed
 
 
@@ -57,12 +59,21 @@ async def test_the_whole_story(
     await acts.whole_story(network, cast)
 
 
-async def test_the_whole_story_with_a_name_of_its_own(
+async def test_another_name_while_people_talk_without_a_break(
     network: Network, make_cast: MakeCast, maubot: MaubotServer
 ) -> None:
     cast = await make_cast()
-    await Instance(maubot, network, cast, network.dedicated_name).begin()
-    await acts.whole_story(network, cast)
+    neighbour = await neighbour_of(cast, network)
+    instance = Instance(maubot, network, cast)
+    await instance.begin()
+    await acts.enable(cast)
+    names = (network.dedicated_name, network.hs1.name, network.dedicated_name)
+    async with conversation(cast.lounge, neighbour, cast.visitor):
+        for name in names:
+            await instance.rename(name)
+            assert "“Lounge”" in await obeyed(cast, "!policy migrate")
+    await acts.visitor_talks(network, cast)
+    await acts.own_server_refuses_too(network, cast)
 
 
 async def test_a_change_of_the_configuration_interrupts_nothing(

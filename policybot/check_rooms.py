@@ -39,7 +39,7 @@ class RoomsCheck:
         """What is wrong, one sentence for each room; ``count`` is then how many were read."""
         found = []
         for record in await self._table.load():
-            if record.mode not in (RoomMode.ENABLED, RoomMode.DRY_RUN):
+            if not record.mode.is_protected:
                 continue
             self.count += 1
             fault = await self._fault(record)

@@ -59,7 +59,10 @@ class Handshakes:
     def begin(self, caller: socket.socket, context: ssl.SSLContext) -> None:
         """Somebody has connected."""
         if len(self._tasks) >= self._most:
-            next(iter(self._tasks)).cancel()
+            # Many may come before the first of them has ended.
+            left = (task for task in self._tasks if not task.cancelling())
+            if (longest := next(left, None)) is not None:
+                longest.cancel()
         handshake = asyncio.get_running_loop().connect_accepted_socket(
             self.made,
             caller,

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
@@ -244,6 +245,19 @@ async def test_beyond_a_number_the_longest_handshake_ends(open_stage: Open) -> N
     assert await silent[0].ended() == b""
     await eventually(lambda: stage.handshakes.under_way == 2)
     assert await good.ask() == b"HTTP/1.1 200 OK"
+
+
+async def test_a_burst_of_handshakes_ends_as_many(open_stage: Open) -> None:
+    """A listener takes all that wait at once, before any of them could end."""
+    stage = await open_stage(most=3)
+    context = stage.listener._certificate.context  # type: ignore[union-attr]
+    pairs = [socket.socketpair() for _ in range(9)]
+    for ours, _theirs in pairs:
+        stage.handshakes.begin(ours, context)
+    await eventually(lambda: stage.handshakes.under_way == 3)
+    assert [ours.fileno() < 0 for ours, _theirs in pairs] == [True] * 6 + [False] * 3
+    for _ours, theirs in pairs:
+        theirs.close()
 
 
 async def test_stopping_ends_handshakes_and_connections(

@@ -18,8 +18,8 @@ from .store.settings import Setting, Settings
 
 class FederationMember:
     """A server with the federation key ``keys``. ``users`` is the policy user by each name that
-    the server has or had to itself; ``user_id`` is that of now, None while the name of now is the
-    homeserver's. ``clock`` gives milliseconds since 1970."""
+    the server has or had to itself; ``user_id`` is the present one, None while the present name is
+    the homeserver's. ``clock`` gives milliseconds since 1970."""
 
     def __init__(
         self,

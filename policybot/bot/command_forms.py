@@ -72,7 +72,7 @@ _FORMS = (
     CommandForm(
         name="migrate",
         usage="migrate [room…] [--unchecked]",
-        summary="move rooms from a former name of the policy server to the one of now",
+        summary="move rooms from a former name of the policy server to its present one",
         details=(
             "After a change of policy_server.name. All rooms of this moderation room that name me "
             "by a former name, or the ones you give, are moved one by one, each in the mode that "

@@ -1,4 +1,4 @@
-"""The command `migrate`: from a former name of the policy server to the one of now.
+"""The command `migrate`: from a former name of the policy server to its present one.
 
 Each room is moved by itself, by what `enable` does, or stays as it is: under the former name it is
 answered all the same. So a move that was broken off goes on where it is begun again.
@@ -52,7 +52,7 @@ class MigrateCommand:
 
     async def migrate(self, moderation_room: str, sender: str, command: Command) -> Reply:
         """Let the rooms that name us by a former name, or those of them that are given, name us by
-        the name of now.
+        the present one.
 
         Raises:
             CommandError: nothing was changed; the text says why.

@@ -138,7 +138,7 @@ def _named_formerly(state: RoomState, wanted: Wanted) -> Reply:
     server = parse_policy_event(_content(state, POLICY_EVENT))
     reply = Reply.done().code(_sender(state, POLICY_EVENT)).text(" set the policy server of ")
     reply.name(wanted.name).text(" to ").code(server.via if server is not None else "")
-    reply.text(", a former name of mine. I answer there all the same. To set the name of now: ")
+    reply.text(", a former name of mine. I answer there all the same. To set the present one: ")
     return reply.command("migrate")
 
 

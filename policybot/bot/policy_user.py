@@ -169,10 +169,10 @@ class PolicyUser:
         residents = await self._residents(room_id, servers)
         fault = await self._federation.join(room_id, residents)
         if fault is not None:
-            return MembershipFault(
-                f"My user {self.user_id} could not join that room: {quoted(fault.text, 500)}.",
-                fault.final,
-            )
+            text = quoted(fault.text.rstrip("."), 500)
+            cure = " Somebody who moderates there has to let it in." if fault.final else ""
+            text = f"My user {self.user_id} could not join that room: {text}.{cure}"
+            return MembershipFault(text, fault.final)
         if await self._shown(room_id, self._times.shown_within):
             return None
         return MembershipFault(
@@ -196,7 +196,7 @@ class PolicyUser:
             why = error.message if isinstance(error, Refused) else str(error)
             return MembershipFault(
                 f"Your homeserver did not deliver my invitation of {self.user_id}: {quoted(why)}. "
-                "That invitation is answered under my public name.",
+                "It asks me under my public name first; `status` says if that does not work.",
                 final=refused,
             )
         return None

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from policybot.policy.records import RoomRecord
-from policybot.policy.room import RoomMode
 
-from .policy_change import state_of
+from .policy_change import Standing, state_of
 from .policy_user import PolicyUser
+from .protected_rooms import ProtectedRooms
 from .reply import Reply
 from .report_text import count
 
@@ -25,14 +25,23 @@ def policy_user_fault(policy_user: PolicyUser, record: RoomRecord) -> str:
     return ""
 
 
-def policy_user_line(policy_user: PolicyUser, records: Sequence[RoomRecord]) -> Reply:
-    """Who it is, and in how many of these protected rooms it is missing."""
-    protected = [record for record in records if record.mode is not RoomMode.DISABLED]
-    missing = sum(not policy_user.is_joined(state_of(record)) for record in protected)
-    reply = Reply().text("Policy user: ").code(policy_user.user_id or "")
+def is_missing(rooms: ProtectedRooms, record: RoomRecord) -> bool:
+    """Whether the policy user should be in a protected room and is not. Where a former name of
+    ours stands, or another server's, nobody asks for it."""
+    state = state_of(record)
+    if not record.mode.is_protected or rooms.policy_user.is_joined(state):
+        return False
+    return not record.settled or rooms.standing(state) is Standing.OURS
+
+
+def policy_user_line(rooms: ProtectedRooms, records: Sequence[RoomRecord]) -> Reply:
+    """Who it is, and in how many of these rooms it is missing."""
+    missing = sum(is_missing(rooms, record) for record in records)
+    reply = Reply().text("Policy user: ").code(rooms.policy_user.user_id or "")
     if missing:
-        return reply.text(f", missing in {count(missing, 'room')}")
-    return reply.text(", joined in every protected room") if protected else reply
+        reply.text(f", missing in {count(missing, 'room')}. To let it join: ")
+        return reply.command("rejoin")
+    return reply.text(", missing in no room") if records else reply
 
 
 def policy_user_lines(policy_user: PolicyUser, record: RoomRecord) -> Reply:
@@ -45,9 +54,10 @@ def policy_user_lines(policy_user: PolicyUser, record: RoomRecord) -> Reply:
     if policy_user.is_joined(state):
         reply.text(" joined")
     else:
-        reply.text(" not joined (").code(policy_user.membership(state)).text("). ")
-        reply.text(policy_user.fault(record.room_id))
-        reply.text(" To let it join: ").command(f"rejoin {record.room_id}")
+        reply.text(" banned. " if policy_user.membership(state) == "ban" else " not joined. ")
+        fault = policy_user.fault(record.room_id)
+        reply.text(f"{fault} " if fault else "")
+        reply.text("To let it join: ").command(f"rejoin {record.room_id}")
     if policy_user.is_shut_out(state):
         reply.item().text("the server ACL (m.room.server_acl) shuts ").code(policy_user.server)
         reply.text(" out: once it is not in the room, it cannot come back")

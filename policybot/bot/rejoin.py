@@ -12,7 +12,8 @@ from .enable_checks import EnableChecks
 from .errors import CommandError
 from .former_names import former_name
 from .joins import CONCURRENT, Joins
-from .policy_change import Standing, state_of
+from .policy_change import Standing
+from .policy_user_lines import is_missing
 from .protected_rooms import ProtectedRooms
 from .reply import Reply, quoted
 from .room_reference import resolve_room
@@ -52,7 +53,7 @@ class RejoinCommand:
         replies = await self._rejoin_all(records)
         if not replies:
             reply = Reply.done().code(self._policy_user.user_id)
-            return reply.text(" is in every room that is protected here.")
+            return reply.text(" is missing in no room here.")
         reply = replies[0]
         for other in replies[1:]:
             reply.line().add(other)
@@ -74,15 +75,8 @@ class RejoinCommand:
         return [
             record
             for record in self._rooms.owned_by(moderation_room)
-            if record.mode is not RoomMode.DISABLED and self._is_missing(record)
+            if is_missing(self._rooms, record)
         ]
-
-    def _is_missing(self, record: RoomRecord) -> bool:
-        """Whether the policy user should be in a room and is not."""
-        state = state_of(record)
-        if self._policy_user.is_joined(state):
-            return False
-        return not record.settled or self._rooms.standing(state) is Standing.OURS
 
     async def _rejoin_all(self, records: list[RoomRecord]) -> list[Reply]:
         """What became of each, in their order."""

@@ -222,7 +222,7 @@ class RoomProtection:
             await self._rooms.keep(_unclaimed(record))
         else:
             await self._rooms.drop(record.room_id)
-        raise CommandError(f"{fault.text} Nothing was changed.")
+        raise CommandError(f"{fault.text} Then repeat the command. Nothing was changed.")
 
     async def _undo(self, record: RoomRecord, before: RoomRecord | None, error: Refused) -> None:
         """The homeserver refused. If our name does not stand there, all is as before.

@@ -90,7 +90,7 @@ class StatusCommand:
         reply.line().text("Policy server: ").code(self._rooms.ours.via).text(", key ")
         reply.code(self._rooms.ours.public_key)
         if self._policy_user.user_id is not None:
-            reply.line().add(policy_user_line(self._policy_user, records))
+            reply.line().add(policy_user_line(self._rooms, records))
         if condition.served:
             reply.line().text(condition.served)
         reply.line().strong("Rooms" if records else "No room is protected. ")

@@ -167,5 +167,6 @@ class UnfinishedWishes:
         self._told[record.room_id, about] = record.enabled_ts
         notice = Reply.problem().name(self._rooms.name(record.room_id))
         notice.text(" is not checked yet. ").text(fault)
-        notice.text(" I try again every hour. To stop: ").command(f"disable {record.room_id}")
+        notice.text(" I go on trying, at least every hour. To stop: ")
+        notice.command(f"disable {record.room_id}")
         self._notices.tell(record.moderation_room, notice)

@@ -52,11 +52,11 @@ class ServerKeys(RequestKeys, EventKeys, Protocol):
 class FederationRoutes:
     """The answers of a server with names of its own.
 
-    ``users`` is the policy user by each of these names, of which at least one is there: first that
-    of now, then those it had before. ``user_id`` is who may be invited: the policy user of now,
-    None if the name of now is the homeserver's. ``rooms`` are the protected rooms, read only.
-    ``clock`` gives milliseconds since 1970. ``contact`` is whom to ask, ``instance_id`` the random
-    ID of this installation.
+    ``users`` is the policy user by each of these names, of which at least one is there: first the
+    present one, then those it had before. ``user_id`` is who may be invited: the present policy
+    user, None if the present name is the homeserver's. ``rooms`` are the protected rooms, read
+    only. ``clock`` gives milliseconds since 1970. ``contact`` is whom to ask, ``instance_id`` the
+    random ID of this installation.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class OwnKeys:
 
     def document(self, now_ms: int, name: str | None = None) -> JsonObject:
         """The document for those who ask now (ms since 1970): valid for 24 hours when it is made,
-        and made anew after half of that. ``name`` is one of our names, None the one of now."""
+        and made anew after half of that. ``name`` is one of our names, None the present one."""
         name = name or self.name
         made_ts, document = self._made.get(name, (0, {}))
         if not 0 <= now_ms - made_ts < DAY_MS // 2 or not document:

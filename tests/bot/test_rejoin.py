@@ -44,7 +44,7 @@ async def test_without_a_room_all_are_rejoined_where_it_is_missing(dedicated: De
     assert "“One” again" in reply and "“Two” again" in reply
     assert "Three" not in reply and "Off" not in reply
     assert [room for room, _ in dedicated.federation.joins[before:]] == rooms
-    assert "is in every room that is protected here" in await dedicated.ask("!policy rejoin")
+    assert "is missing in no room here" in await dedicated.ask("!policy rejoin")
 
 
 async def test_where_the_bot_is_not_any_more_nobody_is_sent(dedicated: Dedicated) -> None:
@@ -106,7 +106,8 @@ async def test_what_is_refused_for_good_is_not_tried_again(dedicated: Dedicated)
     room_id = await kicked(dedicated, join_rule="public")
     dedicated.federation.faults = [FORBIDDEN]
     reply = await dedicated.ask(f"!policy rejoin {room_id}")
-    assert "“hs.example: You are not allowed here”. Then write: !policy rejoin" in reply
+    assert "“hs.example: You are not allowed here”. Somebody who moderates" in reply
+    assert f"has to let it in. Then write: !policy rejoin {room_id}" in reply
     asked = len(dedicated.federation.joins)
     await dedicated.restart()
     assert len(dedicated.federation.joins) == asked

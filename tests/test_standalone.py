@@ -27,7 +27,17 @@ from policybot.store.settings import Setting, Settings
 
 from .bot.conftest import homeserver
 from .bot.fake_homeserver import FakeHomeserver, Fault
-from .command import BOT, COMMAND, DEADLINE_S, Ended, policybot, running, terminated, write_config
+from .command import (
+    BOT,
+    COMMAND,
+    DEADLINE_S,
+    STRICT,
+    Ended,
+    policybot,
+    running,
+    terminated,
+    write_config,
+)
 from .federation.authority import Authority
 from .federation.conftest import authority
 from .postgres import Postgres
@@ -121,7 +131,7 @@ def command_without(library: str) -> tuple[str, ...]:
         f"import sys; sys.modules['{library}'] = None; "
         "from policybot.cli import main; sys.exit(main())"
     )
-    return (sys.executable, "-W", "error", "-c", code)
+    return (*STRICT, "-c", code)
 
 
 @pytest.mark.parametrize("without", [None, "httptools"])

@@ -1,13 +1,13 @@
 import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
 from policybot.demo.child_process import ChildProcess
 from policybot.demo.requirements import what_is_missing
+from tests.command import STRICT
 
 _DEMO = "import sys; from policybot.demo.story import main; sys.exit(main(keep=False))"
 _BROKEN_BOT = "import policybot.demo.bot_process as b; b._COMMAND = (b.sys.executable, '-c', {!r})"
@@ -23,7 +23,7 @@ def synapse_is_there() -> None:
 async def _start(code: str, directory: Path) -> ChildProcess:
     """A demonstration whose temporary files are in ``directory``."""
     process = ChildProcess("demonstration")
-    command = [sys.executable, "-W", "error", "-c", code]
+    command = [*STRICT, "-c", code]
     await process.start(command, {**os.environ, "TMPDIR": str(directory)})
     return process
 

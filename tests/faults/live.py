@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from tests.bot.fake_homeserver import FakeHomeserver
 from tests.bot.fault import Fault
 from tests.bot.moderated import BOT, DEADLINE_S, Moderated
 from tests.bot.public_front import PublicFront
+from tests.command import STRICT
 from tests.store.samples import eventually
 
-COMMAND = (sys.executable, "-W", "error", "-m", "tests.faults.forker")
+COMMAND = (*STRICT, "-m", "tests.faults.forker")
 LISTENING = "Listening on "
 
 

@@ -1,13 +1,13 @@
 """The command that everybody tries first, as it is typed."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 from policybot.demo.child_process import ChildProcess
 from policybot.demo.requirements import what_is_missing
+from tests.command import COMMAND
 
 _OWN_SPAMMER = "A user of hs1 itself"
 
@@ -17,7 +17,7 @@ async def test_the_whole_story_happens(tmp_path: Path, options: tuple[str, ...])
     if (sentence := what_is_missing()) is not None:
         pytest.fail(sentence)
     demo = ChildProcess("policybot demo")
-    command = [sys.executable, "-W", "error", "-m", "policybot", "demo", *options]
+    command = [*COMMAND, "demo", *options]
     await demo.start(command, {**os.environ, "TMPDIR": str(tmp_path)})
     await demo.wait_for_end(180)
     exit_code = await demo.stop()

@@ -125,7 +125,7 @@ async def test_the_homeserver_under_the_public_name_means_missing_proxy_lines(
     assert ended.out.splitlines()[1:] == [KEYS, DATABASE, LOGIN, well[2], well[3]]
     lines = ended.err.splitlines()
     assert [line for line in lines if line.startswith("policybot: ")] == [
-        f"policybot: {front.url}{path}: the homeserver itself answers (404 M_UNRECOGNIZED): the "
+        f"policybot: {front.url}{path}: a homeserver answers (404 M_UNRECOGNIZED): the "
         f"reverse proxy does not send {prefix} to policybot."
         for path, prefix in (
             (SIGN, "/_matrix/policy/"),

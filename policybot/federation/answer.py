@@ -58,7 +58,7 @@ def fault_in(
         )
     errcode = response.json.get("errcode") if isinstance(response.json, dict) else None
     if status in (404, 405) and errcode == "M_UNRECOGNIZED":
-        who = f"the homeserver itself answers ({status} M_UNRECOGNIZED)"
+        who = f"a homeserver answers ({status} M_UNRECOGNIZED)"
     else:
         who = f"something other than policybot answers ({said(response)})"
     return Fault(f"{who}: the reverse proxy does not send {prefix} to policybot.", line=True)

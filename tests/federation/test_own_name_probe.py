@@ -198,7 +198,7 @@ async def publishes_keys(_: web.Request) -> web.Response:
 @pytest.mark.parametrize(
     ("path", "handler", "words", "cure"),
     [
-        (SIGN, answering(404, UNRECOGNIZED), "the homeserver itself answers", Cure.PROXY),
+        (SIGN, answering(404, UNRECOGNIZED), "a homeserver answers", Cure.PROXY),
         (SIGN, from_us(401), "the header Authorization does not arrive", None),
         (UNSTABLE_SIGN, answering(502), "cannot reach policybot", Cure.PROXY),
         (SERVER_KEYS, answering(200, "{}"), "another server answers where the", Cure.PROXY),

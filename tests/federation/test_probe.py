@@ -71,7 +71,7 @@ async def test_our_endpoint(
 @pytest.mark.parametrize(
     ("status", "headers", "body", "words"),
     [
-        (404, {}, UNRECOGNIZED, "homeserver itself answers"),
+        (404, {}, UNRECOGNIZED, "homeserver answers"),
         (405, {}, UNRECOGNIZED, "does not send /_matrix/policy/ to policybot"),
         (404, {}, "<html>", "something other than policybot answers (404, from Python/"),
         (403, {}, '{"errcode":"M_FORBIDDEN"}', "(403 M_FORBIDDEN, from Python/"),
@@ -151,7 +151,7 @@ async def test_a_missing_line_is_named(client: HttpClient, path: str) -> None:
     handlers = {each: handler for each, handler in WELL.items() if each != path}
     (fault,) = [result for result in await routes_of(client, handlers) if result.text]
     assert fault.prefix == (path if path in POLICY_WELL_KNOWNS else "/_matrix/policy/")
-    assert "the homeserver itself answers (404 M_UNRECOGNIZED)" in fault.text
+    assert "a homeserver answers (404 M_UNRECOGNIZED)" in fault.text
     assert f"does not send {fault.prefix} to policybot" in fault.text
     assert fault.text.startswith(fault.address)
     assert fault.needed

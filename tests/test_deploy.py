@@ -39,7 +39,10 @@ __all__ = ["addresses", "authority", "client", "dns", "dns_and_lookup"]
 HOMESERVER = "example.org"
 HOSTS = (HOMESERVER, "matrix.example.org")
 BASES = tuple(f"https://{host}{port}" for host in HOSTS for port in ("", ":8448"))
-TITLES: dict[MakeProxy, str] = {nginx: "nginx", caddy: "Caddy", traefik: "Traefik"}
+TITLES: dict[MakeProxy, str] = {
+    proxy: f"{name}, for the homeserver's name"
+    for proxy, name in ((nginx, "nginx"), (caddy, "Caddy"), (traefik, "Traefik"))
+}
 SPOOFED = {"X-Forwarded-For": "8.8.8.8"}
 
 

@@ -51,14 +51,14 @@ def locations(config: str) -> dict[str, str]:
 
 
 def test_nginx_sends_exactly_the_policy_paths() -> None:
-    (config,) = blocks(section("nginx"), "nginx")
+    (config,) = blocks(section("nginx, for the homeserver's name"), "nginx")
     found = locations(config)
     assert found.pop("/") == "http://127.0.0.1:8008"
     assert found == dict.fromkeys(POLICY_PATHS, "http://127.0.0.1:8090")
 
 
 def test_caddy_sends_exactly_the_policy_paths() -> None:
-    (config,) = blocks(section("Caddy"), "caddyfile")
+    (config,) = blocks(section("Caddy, for the homeserver's name"), "caddyfile")
     lines = re.findall(r"^ +reverse_proxy (?:(/\S+) )?(\S+)(?: \{)?$", config, re.M)
     found = {path.removesuffix("*"): target for path, target in lines}
     assert found.pop("") == "127.0.0.1:8008"
@@ -66,7 +66,7 @@ def test_caddy_sends_exactly_the_policy_paths() -> None:
 
 
 def test_traefik_sends_exactly_the_policy_paths() -> None:
-    _, config = map(yaml.safe_load, blocks(section("Traefik"), "yaml"))
+    _, config = map(yaml.safe_load, blocks(section("Traefik, for the homeserver's name"), "yaml"))
     routers, services = config["http"]["routers"], config["http"]["services"]
     rule = routers["policybot"]["rule"]
     assert tuple(re.findall(r"PathPrefix\(`([^`]+)`\)", rule)) == POLICY_PATHS
@@ -82,11 +82,11 @@ def test_traefik_sends_exactly_the_policy_paths() -> None:
 @pytest.mark.parametrize("path", POLICY_PATHS)
 def test_check_prints_the_lines_that_stand_here(path: str) -> None:
     nginx, caddy, traefik, _ = proxy_lines(path, "127.0.0.1", 8090)
-    assert nginx.removeprefix("nginx:").strip() in section("nginx")
-    assert caddy.removeprefix("Caddy:").strip() in section("Caddy")
+    assert nginx.removeprefix("nginx:").strip() in section("nginx, for the homeserver's name")
+    assert caddy.removeprefix("Caddy:").strip() in section("Caddy, for the homeserver's name")
     prefix, _, url = traefik.removeprefix("Traefik:").strip().partition(" in the rule of the ")
-    assert prefix in section("Traefik")
-    assert url.removeprefix("router to ") in section("Traefik")
+    assert prefix in section("Traefik, for the homeserver's name")
+    assert url.removeprefix("router to ") in section("Traefik, for the homeserver's name")
 
 
 def test_the_lines_for_a_name_of_its_own_stand_here() -> None:

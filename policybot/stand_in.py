@@ -7,9 +7,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from .config import ListenConfig
-from .endpoint.document import (
-    JSON,
-)
+from .endpoint.document import JSON
 from .endpoint.errors import BadJson, MatrixError, Unauthorized, UnrecognizedPath
 from .endpoint.exchange import MAX_BODY_BYTES, Headers, Request, Response
 from .endpoint.federation_routes import FederationRoutes

@@ -19,11 +19,7 @@ from policybot.protocol.paths import (
 )
 
 from .answer import Answer
-from .document import (
-    JSON,
-    Methods,
-    document,
-)
+from .document import JSON, Methods, document
 from .errors import MatrixError, UnrecognizedMethod, UnrecognizedPath
 from .exchange import MAX_BODY_BYTES, Headers, Request, Response
 from .federation_routes import FederationRoutes

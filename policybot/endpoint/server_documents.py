@@ -23,11 +23,7 @@ from policybot.protocol.paths import (
 )
 from policybot.protocol.server_name import parse_server_name, without_port
 
-from .document import (
-    JSON,
-    Methods,
-    document,
-)
+from .document import JSON, Methods, document
 from .errors import UnrecognizedPath
 from .exchange import Headers, Request, Response
 from .support import support_document

@@ -7,10 +7,7 @@ from aiohttp import web
 
 from policybot.federation.address_guard import AddressGuard
 from policybot.federation.client import RequestFailed, RequestTimedOut, ResponseTooLarge
-from policybot.federation.direct_keys import (
-    DirectKeys,
-    DirectTimes,
-)
+from policybot.federation.direct_keys import DirectKeys, DirectTimes
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.reach import Reach
 from policybot.protocol.paths import SERVER_KEYS

@@ -8,9 +8,7 @@ import pytest
 from aiohttp import web
 
 from policybot.federation import key_fetch
-from policybot.federation.direct_keys import (
-    DirectKeys,
-)
+from policybot.federation.direct_keys import DirectKeys
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.key_ring import KeyRing
 from policybot.federation.notary import Notary

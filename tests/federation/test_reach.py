@@ -7,9 +7,7 @@ import pytest
 
 from policybot.federation.address_guard import AddressGuard
 from policybot.federation.client import HttpClient, RequestFailed, RequestTimedOut
-from policybot.federation.direct_keys import (
-    DirectKeys,
-)
+from policybot.federation.direct_keys import DirectKeys
 from policybot.federation.dns_lookup import DnsLookup
 from policybot.federation.reach import Reach
 from policybot.federation.resolve import Target

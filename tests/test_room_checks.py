@@ -51,6 +51,23 @@ async def test_keys_that_the_servers_themselves_deliver_are_enough(tmp_path: Pat
         assert len(server.asked) == asked
 
 
+async def test_the_homeservers_own_keys_may_be_where_other_servers_find_it(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    server = KeyServer()
+    async with (
+        HttpClient() as client,
+        serving(web.Application()) as client_api,
+        server.serving(authority, "127.0.0.1"),
+        asking(authority, DnsLookup()) as (direct, _),
+    ):
+        name = f"127.0.0.1:{server.port}"
+        server.answers[SERVER_KEYS] = document(name, ("ed25519:a", KEY))
+        notary = Notary(f"http://127.0.0.1:{client_api}", name, client)
+        keys = NotaryKeys(notary, KeyRing(notary, Table(), Clock(), direct), direct)
+        assert await keys.check_delivery((name,)) is None
+        assert server.asked
+
+
 async def test_a_name_of_our_own_is_asked_as_others_ask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

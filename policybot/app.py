@@ -14,7 +14,7 @@ from typing import Any
 from mautrix.util.async_db import Database
 
 from . import __version__
-from .account import Account, check_config, configured_key, policy_user, policy_users
+from .account import Account, check_config, configured_key, policy_users
 from .bot.chat import Chat, Shared
 from .bot.client import MatrixClient, TokenRejected
 from .bot.pace import Pace
@@ -161,7 +161,7 @@ class App:
         member: FederationMember | None,
     ) -> Chat:
         server = self._config.policy_server
-        user_id = policy_user(self._config, self._account)
+        user_id = member.user_id if member is not None else None
         keys = member.keys if member is not None and user_id is not None else None
         networks = self._config.federation.allow_networks
         self._endpoint = public_endpoint(

@@ -37,6 +37,11 @@ class HomeserverAway(Exception):
     What was asked for may have been done all the same. The text is a sentence without full stop.
     """
 
+    @property
+    def message(self) -> str:
+        """The text, as `Refused` has the homeserver's."""
+        return str(self)
+
 
 class Refused(Exception):
     """The homeserver said no (4xx); what was asked for was not done."""

@@ -46,7 +46,7 @@ class PolicyState:
             await self._client.put_state(room_id, event_type, "", {})
         except (Refused, HomeserverAway) as error:
             log.warning("Emptying %s in %s: %s", event_type, room_id, error)
-            return error.message if isinstance(error, Refused) else str(error)
+            return error.message
         return None
 
     async def read_until_known(self, room_id: str) -> RoomState | None:

@@ -193,10 +193,10 @@ class PolicyUser:
             await self._client.invite(room_id, self.user_id or "")
         except (Refused, HomeserverAway) as error:
             refused = isinstance(error, Refused) and error.status != 429
-            why = error.message if isinstance(error, Refused) else str(error)
             return MembershipFault(
-                f"Your homeserver did not deliver my invitation of {self.user_id}: {quoted(why)}. "
-                "It asks me under my public name first; `status` says if that does not work.",
+                f"Your homeserver did not deliver my invitation of {self.user_id}: "
+                f"{quoted(error.message)}. It asks me under my public name first; `status` says "
+                "if that does not work.",
                 final=refused,
             )
         return None

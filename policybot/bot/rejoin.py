@@ -95,9 +95,10 @@ class RejoinCommand:
             async with limit:
                 return await self._join(record.room_id, name)
         except (Refused, HomeserverAway) as error:
-            why = error.message if isinstance(error, Refused) else str(error)
             reply = Reply.refused().name(name).text(": your homeserver does not let me read it: ")
-            return reply.text(f"{quoted(why)}. Try again, or invite {self._bot_user_id} to it.")
+            return reply.text(
+                f"{quoted(error.message)}. Try again, or invite {self._bot_user_id} to it."
+            )
 
     async def _join(self, room_id: str, name: str) -> Reply:
         async with self._rooms.lock(room_id):

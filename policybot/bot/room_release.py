@@ -15,6 +15,7 @@ from .client import HomeserverAway, Refused
 from .enable_plan import forms_naming
 from .errors import CommandError
 from .moderation_rooms import ModerationRooms
+from .policy_change import state_of
 from .policy_state import PolicyState
 from .protected_rooms import ProtectedRooms
 
@@ -58,7 +59,7 @@ class RoomRelease:
             if before.moderation_room not in ("", moderation_room):
                 raise CommandError("I do not protect that room.")
             if self._moderation_rooms.several():
-                await self._check_asker(room_id, asked_by)
+                await self._check_asker(before, asked_by)
             record = replace(
                 before,
                 moderation_room=moderation_room,
@@ -71,13 +72,11 @@ class RoomRelease:
             await self._rooms.keep(record)
             return await self._carry_out(record)
 
-    async def _check_asker(self, room_id: str, asked_by: str) -> None:
+    async def _check_asker(self, record: RoomRecord, asked_by: str) -> None:
         try:
-            state = await self._rooms.read(room_id)
+            state = await self._rooms.read(record.room_id)
         except (Refused, HomeserverAway):
-            record = self._rooms.record(room_id)
-            events = record.state if record is not None else ()
-            state = {(str(e.get("type")), str(e.get("state_key"))): e for e in events}
+            state = state_of(record)
         asker = may_send_state(state, asked_by, POLICY_EVENT)
         if not asker.allowed:
             raise CommandError(
@@ -94,10 +93,8 @@ class RoomRelease:
             forms = forms_naming(names, await self._rooms.read(room_id))
             for form in forms:
                 fault = await self._state.empty(room_id, form) or fault
-        except Refused as error:
+        except (Refused, HomeserverAway) as error:
             fault = error.message
-        except HomeserverAway as error:
-            fault = str(error)
         state = await self._state.read_until_known(room_id)
         if state is None:
             return Disabled(record, False, fault or "the room could not be read", forms)

@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from yarl import URL
 
 from policybot.endpoint.federation_routes import FederationRoutes
@@ -19,6 +20,7 @@ from policybot.protocol.signing import SigningKey
 from policybot.protocol.xmatrix import authorization_header
 
 from ..protocol.events import NAME, bare_event
+from .conftest import Serve
 from .scene import (
     CALLER,
     INSTANCE,
@@ -183,3 +185,11 @@ def invite_path(event: JsonObject, version: RoomVersion, path_version: str = "v2
         quote(str(part), safe="") for part in (event["room_id"], event_id(event, version))
     )
     return f"/_matrix/federation/{path_version}/invite/{room_id}/{invite_id}"
+
+
+@pytest.fixture
+async def scene(serve: Serve) -> FederatedScene:
+    """Served until the test is over; a module imports it in place of the usual scene."""
+    made = FederatedScene()
+    await serve(made)
+    return made

@@ -16,9 +16,10 @@ from policybot.endpoint.listener import Server
 from policybot.endpoint.web_app import WebServer
 from policybot.protocol.paths import SIGN
 
-from .conftest import Serve
-from .federated import SEND, FederatedScene, invitation, state_event, transaction
+from .federated import SEND, FederatedScene, invitation, scene, state_event, transaction
 from .scene import ALICE, ROOM, event_of, eventually, verifies
+
+__all__ = ["scene"]
 
 M = MAX_BODY_BYTES
 
@@ -35,13 +36,6 @@ def make_server(request: pytest.FixtureRequest, large_bodies: LargeBodies) -> An
         return server
 
     return make
-
-
-@pytest.fixture
-async def scene(serve: Serve) -> FederatedScene:
-    made = FederatedScene()
-    await serve(made)
-    return made
 
 
 async def chunks(data: bytes) -> AsyncIterator[bytes]:

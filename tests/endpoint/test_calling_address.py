@@ -1,14 +1,12 @@
-from collections.abc import Callable
-
 import pytest
 
 from policybot.endpoint.calling_address import calling_address
-from policybot.endpoint.http_server import HttpServer
-from policybot.endpoint.listener import Server
-from policybot.endpoint.web_app import WebServer
 
+from .both_servers import make_server
 from .conftest import Open
 from .scene import ALICE, event_of
+
+__all__ = ["make_server"]
 
 
 @pytest.mark.parametrize(
@@ -35,12 +33,6 @@ from .scene import ALICE, event_of
 )
 def test_whose_request_it_is(peer: str, forwarded: list[str], address: str) -> None:
     assert calling_address(peer, forwarded) == address
-
-
-@pytest.fixture(params=[HttpServer, WebServer])
-def make_server(request: pytest.FixtureRequest) -> Callable[..., Server]:
-    made: Callable[..., Server] = request.param
-    return made
 
 
 async def test_both_look_ups_of_a_request_are_charged_to_its_caller(open_scene: Open) -> None:

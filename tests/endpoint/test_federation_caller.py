@@ -4,11 +4,9 @@ from typing import Any
 
 import pytest
 
-from policybot.endpoint.http_server import HttpServer
-from policybot.endpoint.web_app import WebServer
 from policybot.protocol.signing import SigningKey
 
-from .conftest import Serve
+from .both_servers import make_server
 from .federated import (
     DEVICE_KEYS,
     DEVICES,
@@ -16,21 +14,12 @@ from .federated import (
     PROFILE,
     SEND,
     FederatedScene,
+    scene,
     signed_request,
 )
 from .scene import SERVER_KEY_ID, server_key
 
-
-@pytest.fixture(params=[HttpServer, WebServer], ids=["httptools", "aiohttp"])
-def make_server(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@pytest.fixture
-async def scene(serve: Serve) -> FederatedScene:
-    made = FederatedScene()
-    await serve(made)
-    return made
+__all__ = ["make_server", "scene"]
 
 
 @pytest.mark.parametrize(

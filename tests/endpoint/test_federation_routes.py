@@ -5,8 +5,6 @@ from typing import Any
 import pytest
 
 from policybot.endpoint.federation_routes import DISPLAY_NAME
-from policybot.endpoint.http_server import HttpServer
-from policybot.endpoint.web_app import WebServer
 from policybot.protocol.paths import (
     FEDERATION_VERSION,
     SERVER_KEYS,
@@ -17,6 +15,7 @@ from policybot.protocol.paths import (
 )
 
 from ..protocol.events import NAME
+from .both_servers import make_server
 from .conftest import Serve
 from .federated import (
     DEVICE_KEYS,
@@ -27,21 +26,12 @@ from .federated import (
     USER,
     FederatedScene,
     invitation,
+    scene,
     state_event,
 )
 from .scene import ALICE, INSTANCE, ROOM, Scene, event_of, verifies
 
-
-@pytest.fixture(params=[HttpServer, WebServer], ids=["httptools", "aiohttp"])
-def make_server(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@pytest.fixture
-async def scene(serve: Serve) -> FederatedScene:
-    made = FederatedScene()
-    await serve(made)
-    return made
+__all__ = ["make_server", "scene"]
 
 
 # -- which paths there are -------------------------------------------------------------------

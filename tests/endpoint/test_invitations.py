@@ -13,8 +13,7 @@ from policybot.protocol.signing import SigningKey
 from policybot.protocol.unpadded_base64 import encode_base64_urlsafe
 
 from ..protocol.events import NAME, bare_event
-from .conftest import Serve
-from .federated import INVITER, USER, FederatedScene, invitation, invite_path
+from .federated import INVITER, USER, FederatedScene, invitation, invite_path, scene
 from .scene import (
     CALLER,
     ROOM,
@@ -30,14 +29,9 @@ from .scene import (
     sign_as,
 )
 
+__all__ = ["scene"]
+
 V1, V2, V3 = (ROOM_VERSIONS[name] for name in ("1", "2", "3"))
-
-
-@pytest.fixture
-async def scene(serve: Serve) -> FederatedScene:
-    made = FederatedScene()
-    await serve(made)
-    return made
 
 
 def room_of(version: RoomVersion, creator: str = INVITER) -> tuple[str, list[Any]]:

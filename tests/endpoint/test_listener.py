@@ -12,10 +12,10 @@ from aiohttp import ClientSession
 from policybot.endpoint.exchange import Endpoint
 from policybot.endpoint.http_server import HttpServer
 from policybot.endpoint.listener import Listener, Server, server_for, url_of
-from policybot.endpoint.web_app import WebServer
 from policybot.protocol.paths import HEALTH, SIGN
 
 from ..protocol.events import KEY_ID, NAME
+from .both_servers import make_server
 from .scene import (
     ALICE,
     CALLER,
@@ -28,13 +28,9 @@ from .scene import (
     server_key,
 )
 
+__all__ = ["make_server"]
+
 MakeServer = Callable[[Endpoint], Server]
-
-
-@pytest.fixture(params=[HttpServer, WebServer], ids=["httptools", "aiohttp"])
-def make_server(request: pytest.FixtureRequest) -> MakeServer:
-    make: MakeServer = request.param
-    return make
 
 
 def listener_of(scene: Scene, make_server: MakeServer, port: int = 0) -> Listener:

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from policybot.endpoint.exchange import MAX_BODY_BYTES
-from policybot.endpoint.http_server import HttpServer
-from policybot.endpoint.web_app import WebServer
 from policybot.policy.verdict import reference_code
 from policybot.protocol.paths import HEALTH, SIGN, UNSTABLE_SIGN, UNSTABLE_WELL_KNOWN, WELL_KNOWN
 
 from ..protocol.events import KEY_ID, NAME
+from .both_servers import make_server
 from .conftest import Open
 from .scene import (
     ALICE,
@@ -28,10 +27,7 @@ from .scene import (
     verifies,
 )
 
-
-@pytest.fixture(params=[HttpServer, WebServer], ids=["httptools", "aiohttp"])
-def make_server(request: pytest.FixtureRequest) -> Any:
-    return request.param
+__all__ = ["make_server"]
 
 
 CORS = {

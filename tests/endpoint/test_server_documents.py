@@ -5,8 +5,6 @@ from typing import Any
 import pytest
 
 from policybot import __version__
-from policybot.endpoint.http_server import HttpServer
-from policybot.endpoint.web_app import WebServer
 from policybot.protocol.paths import (
     FEDERATION_VERSION,
     SERVER_KEYS,
@@ -16,23 +14,14 @@ from policybot.protocol.paths import (
 from policybot.protocol.server_keys import parse_server_keys
 
 from ..protocol.events import NAME
+from .both_servers import make_server
 from .conftest import Serve
-from .federated import FederatedScene
+from .federated import FederatedScene, scene
 from .scene import INSTANCE
 
+__all__ = ["make_server", "scene"]
+
 HOUR_MS = 3_600_000
-
-
-@pytest.fixture(params=[HttpServer, WebServer], ids=["httptools", "aiohttp"])
-def make_server(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@pytest.fixture
-async def scene(serve: Serve) -> FederatedScene:
-    made = FederatedScene()
-    await serve(made)
-    return made
 
 
 @pytest.mark.parametrize(

@@ -5,20 +5,16 @@ from typing import Any
 
 import pytest
 
-from policybot.endpoint.http_server import HttpServer
-from policybot.endpoint.web_app import WebServer
 from policybot.policy.room import ROOM_STATE
 
+from .both_servers import make_server
 from .conftest import Serve
 from .federated import INVITER, SEND, USER, FederatedScene, state_event, transaction
 from .scene import ALICE, ROOM, event_of, eventually, in_time, protected, verifies
 
+__all__ = ["make_server"]
+
 OTHER_ROOM = "!other:example.org"
-
-
-@pytest.fixture(params=[HttpServer, WebServer], ids=["httptools", "aiohttp"])
-def make_server(request: pytest.FixtureRequest) -> Any:
-    return request.param
 
 
 @pytest.fixture

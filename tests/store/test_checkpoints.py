@@ -22,7 +22,7 @@ def copied(sqlite_file: Path) -> int:
     with closing(sqlite3.connect(alone)) as conn:
         try:
             (count,) = conn.execute("SELECT COUNT(*) FROM verdict").fetchone()
-        except sqlite3.OperationalError:  # no such table yet
+        except sqlite3.DatabaseError:  # no such table yet, or the copy was made in between
             return 0
         return int(count)
 
